@@ -1,0 +1,127 @@
+"""The contract of a stage: what its module exports, what it may know, and how a node becomes one.
+
+A stage is one light module `stages/<name>.py`. It exports
+
+    VERSION: int                      bumped by hand when the meaning of its output changes
+    Config                            a flat, frozen, keyword-only pydantic dataclass: the science, nothing else
+    MAKES: tuple[str, ...]            the kinds of artifact it makes ("checkpoint", "attribution", "evaluation")
+    takes(config) -> tuple[str, ...]  the kinds it takes from its chain, in the order they are needed
+    run(config, context) -> dict      the work; returns the numbers that summarise it (JSON values)
+
+and, where they apply,
+
+    CONTINUES: str                    the integer field along which a node continues a smaller one ("epochs")
+    SHARES: tuple[str, ...]           input kinds that, when equal, let several nodes run in one job
+    check(config) -> list[str]        what the types of the fields cannot say ("batch: 30 is not ... ")
+
+torch, transformers, trl, vllm and datasets are imported inside `run` only, from the folders below `stages/`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import stages
+from stages.progress import Progress
+
+#: The light modules beside the stages that are not stages themselves.
+_NOT_STAGES = {"contract", "artifact", "progress", "rows"}
+
+
+class StageError(Exception):
+    """A stage cannot go on, and the reason is the user's to mend: shown as one message, without a traceback."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One input of a node, as the stage sees it.
+
+    `path` is the folder of a published artifact, or the file or folder of a source; None for a hub source,
+    which has `hub` (its id) and `revision` (a commit) instead. `reading` says how rows are read from a data
+    source (`file`, `config`, `split`, `fields`; see `stages.rows`) and is empty for everything else.
+    """
+
+    fingerprint: str
+    path: Path | None
+    hub: str | None = None
+    revision: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """What `from_pretrained` is given: the artifact's `model/`, the folder itself, or the hub id."""
+        if self.path is None:
+            assert self.hub is not None
+            return self.hub
+        nested = self.path / "model"
+        return str(nested if nested.is_dir() else self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """How a node is run, never what it computes: nothing here is part of any fingerprint.
+
+    Attributes:
+        cpus: threads the node may use; also what the local launcher counts.
+        gpus: GPUs the node may use.
+        per_device_batch: sequences per device in one forward pass; only memory and speed depend on it.
+        graders: worker processes that grade answers.
+    """
+
+    cpus: int = 1
+    gpus: int = 0
+    per_device_batch: int = 16
+    graders: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Everything a stage may know besides its Config. Nothing else is global.
+
+    Attributes:
+        inputs: kind -> input, for the kinds that `takes` named.
+        continues: the published artifact of the same recipe with the largest smaller value of `CONTINUES`
+            whose training state is still there, and that value; None to start from the beginning.
+        work: folder for what is unfinished; it survives a restart of the same node.
+        output: empty folder; published whole when `run` returns.
+        state: folder beside the outputs for what may be deleted later (optimizer, RNG); not hashed.
+        resources: how to run.
+        progress: reports steps and metrics to whoever watches.
+        shared: objects kept between the nodes of one job (a loaded engine), by key.
+    """
+
+    inputs: Mapping[str, Input]
+    work: Path
+    output: Path
+    resources: Resources
+    progress: Progress
+    continues: tuple[int, Path] | None = None
+    shared: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        return self.output / "state"
+
+    def share(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The object of this job under `key`, made by the first node that asks for it."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]
+
+
+def names() -> list[str]:
+    """All stages, by module name: a new file in `stages/` is a legal stage, no registry to edit."""
+    found = (m.name for m in pkgutil.iter_modules(stages.__path__) if not m.ispkg)
+    return sorted(name for name in found if name not in _NOT_STAGES)
+
+
+def load(name: str) -> ModuleType:
+    """The module of the stage `name`, which must be one of `names()`."""
+    assert name in names(), name
+    return importlib.import_module(f"stages.{name}")

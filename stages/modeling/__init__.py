@@ -1,0 +1,1 @@
+"""Models and tokenizers on disk: loading any input, saving a checkpoint artifact."""

@@ -1,0 +1,31 @@
+"""Progress of a running node: one small JSON file, replaced atomically, that anybody may read at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+#: Seconds between two writes: often enough for a live line, rare enough for a shared file system.
+INTERVAL = 0.5
+
+
+class Progress:
+    """Writes `{step, total, started, updated, note, metrics}`; `update` is cheap enough for every training step."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._started = time.time()
+        self._written = 0.0
+
+    def update(self, step: int, total: int, *, note: str = "", **metrics: float) -> None:
+        """Report that `step` of `total` is done. `metrics` are shown as they are named (loss, reward)."""
+        now = time.time()
+        if now - self._written < INTERVAL and step < total:
+            return
+        self._written = now
+        line = {"step": step, "total": total, "started": self._started, "updated": now, "note": note, "metrics": metrics}
+        draft = self._file.with_name(self._file.name + ".draft")
+        draft.write_text(json.dumps(line))
+        os.replace(draft, self._file)
