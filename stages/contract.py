@@ -31,7 +31,7 @@ import stages
 from stages.progress import Progress
 
 #: The light modules beside the stages that are not stages themselves.
-_NOT_STAGES = {"contract", "artifact", "progress", "rows"}
+_NOT_STAGES = {"artifact", "contract", "identity", "progress", "rows", "store"}
 
 
 class StageError(Exception):

@@ -25,7 +25,14 @@ class Progress:
         if now - self._written < INTERVAL and step < total:
             return
         self._written = now
-        line = {"step": step, "total": total, "started": self._started, "updated": now, "note": note, "metrics": metrics}
+        line: dict[str, object] = {
+            "step": step,
+            "total": total,
+            "started": self._started,
+            "updated": now,
+            "note": note,
+            "metrics": metrics,
+        }
         draft = self._file.with_name(self._file.name + ".draft")
         draft.write_text(json.dumps(line))
         os.replace(draft, self._file)

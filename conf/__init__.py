@@ -1,0 +1,1 @@
+"""Data only: the experiments and everything they are composed of."""

@@ -1,0 +1,28 @@
+"""The inline launcher: jobs run in the head's own process, one after the other. For tests and debuggers."""
+
+from __future__ import annotations
+
+from launch import worker
+from launch.job import Job
+from stages.contract import Resources
+
+
+class _Finished:
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def poll(self) -> int | None:
+        return self._code
+
+    def stop(self) -> None:
+        pass
+
+
+class InlineLauncher:
+    """`start` returns when the job is over."""
+
+    def room(self, resources: Resources) -> bool:
+        return True
+
+    def start(self, job: Job) -> _Finished:
+        return _Finished(worker.main([str(folder) for folder in job.folders]))

@@ -1,0 +1,66 @@
+"""node.json: everything a worker needs to run one node, written by the head into the node's folder in the store.
+
+It names inputs by fingerprint, so a worker finds them whoever published them and whatever they were labelled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+NODE = "node.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """Where one input is: an artifact (`stage` and `artifact`, its fingerprint), a `path`, or a `hub` id at a commit.
+
+    `fingerprint` is what the node's identity has for it: for a file inside an artifact it differs from `artifact`.
+    """
+
+    fingerprint: str
+    stage: str | None = None
+    artifact: str | None = None
+    path: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """One node to run.
+
+    Attributes:
+        identity: the pre-image of `fingerprint`; its config is the stage's.
+        inputs: kind -> where the input is.
+        continues: smaller nodes of the same recipe this one may continue from, as (value, fingerprint), nearest first.
+        resources: the fields of `stages.contract.Resources`.
+    """
+
+    store: str
+    stage: str
+    label: str
+    fingerprint: str
+    identity: dict[str, Any]
+    inputs: dict[str, InputSpec]
+    continues: list[tuple[int, str]]
+    resources: dict[str, int]
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/node.json`, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f"{NODE}.{os.getpid()}"
+        draft.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False), encoding="utf-8")
+        os.replace(draft, folder / NODE)
+
+
+def read(folder: Path) -> NodeSpec:
+    """The node of a folder in the store."""
+    plain = json.loads((folder / NODE).read_text(encoding="utf-8"))
+    plain["inputs"] = {kind: InputSpec(**spec) for kind, spec in plain["inputs"].items()}
+    plain["continues"] = [(value, fingerprint) for value, fingerprint in plain["continues"]]
+    return NodeSpec(**plain)

@@ -1,0 +1,222 @@
+"""An experiment: what a composed config says, as validated plain data. Every error names its key, value and remedy.
+
+This module checks the frame (variants, data, benchmarks, cluster); `orchestrator.graph` checks each stage's config
+where a chain uses it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
+
+from launch.job import Cluster
+from stages import contract
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+#: The kinds of data source that a chain starts with; each is a key of the config.
+DATA = ("demonstrations", "problems", "calibration")
+
+
+class ConfigError(Exception):
+    """The config is wrong. `messages` are all of its errors, each with the full key, the value and what is allowed."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = list(messages)
+        super().__init__("\n".join(self.messages))
+
+
+@validated(frozen=True, kw_only=True, config=_STRICT)
+class Data:
+    """A data source: exactly one of `path` (a file or folder), `hub` (a data set's id) and `stage` (its artifact).
+
+    Attributes:
+        file: the file inside the folder or artifact.
+        config, split, revision: of a hub data set.
+        fields: field -> template over columns, see `stages.rows`.
+    """
+
+    path: str | None = None
+    hub: str | None = None
+    stage: str | None = None
+    file: str | None = None
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    fields: dict[str, str]
+
+
+@validated(frozen=True, kw_only=True, config=_STRICT)
+class Benchmark:
+    """conf/benchmark/*.yaml: a test set.
+
+    Attributes:
+        group: the average it belongs to; `extra` is in none.
+        data: its problems.
+        evaluate: the fields of the evaluate stage that belong to this benchmark (kind, k, problems, ...).
+    """
+
+    group: Literal["ID", "OOD", "extra"]
+    data: Data
+    evaluate: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a chain, with the fields that the chain pins. `key` is where the config says so."""
+
+    stage: str
+    pins: Mapping[str, Any]
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A question: variants of a chain, their data and benchmarks, and where to run.
+
+    Attributes:
+        base: where every chain starts: a hub id or folder, or a chain that makes it.
+        checkpoint: a hub id or folder that a chain may start from instead, by naming `checkpoint` first.
+        variants: name -> chain; each is a row of the result table.
+        data: kind -> data source, for those kinds of `DATA` that the experiment gives.
+        stages: stage -> its fields, as the config has them after the command line.
+        overrides: stage -> field -> text, for what the command line itself sets.
+    """
+
+    name: str
+    store: str
+    base: str | list[Step] | None
+    checkpoint: str | None
+    variants: dict[str, list[Step]]
+    data: dict[str, Data]
+    benchmarks: dict[str, Benchmark]
+    stages: dict[str, dict[str, Any]]
+    cluster: Cluster
+    overrides: dict[str, dict[str, str]]
+
+
+@validated(frozen=True, kw_only=True, config=_STRICT)
+class _Frame:
+    """The keys of the config that are not stages."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    seed: Annotated[int, Field(ge=0)]
+    store: Annotated[str, Field(min_length=1)]
+    only: list[str]
+    base: str | list[Any] | None
+    checkpoint: str | None
+    demonstrations: str | Data | None
+    problems: str | Data | None
+    calibration: str | Data | None
+    variants: dict[str, list[Any]]
+    benchmark: dict[str, Benchmark]
+    cluster: Cluster
+
+
+def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Experiment:
+    """The experiment of a composed config.
+
+    Raises:
+        ConfigError: with every error of the frame.
+    """
+    names = contract.names()
+    frame = parse(_Frame, {key: value for key, value in config.items() if key not in names}, "")
+    errors: list[str] = []
+    base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
+    variants = {name: _chain(chain, f"variants.{name}", errors) for name, chain in frame.variants.items()}
+    if not variants:
+        errors.append("variants: there are none; choose an experiment, for example +experiment=tiny_math")
+    for unknown in set(frame.only) - variants.keys():
+        errors.append(f"only: {unknown!r} is not a variant{_instead(unknown, variants)}")
+    if errors:
+        raise ConfigError(errors)
+    given = {kind: getattr(frame, kind) for kind in DATA if getattr(frame, kind) is not None}
+    given.setdefault("calibration", given.get("demonstrations"))
+    return Experiment(
+        name=frame.name,
+        store=frame.store,
+        base=base,
+        checkpoint=frame.checkpoint,
+        variants={name: chain for name, chain in variants.items() if not frame.only or name in frame.only},
+        data={kind: _data(source) for kind, source in given.items() if source is not None},
+        benchmarks=frame.benchmark,
+        stages={name: dict(config[name] or {}) for name in names if name in config},
+        cluster=frame.cluster,
+        overrides=overrides,
+    )
+
+
+def parse(kind: Any, plain: Any, key: str) -> Any:
+    """Validate `plain` as the dataclass `kind`; `key` is where it stands in the config.
+
+    Raises:
+        ConfigError: with every field that is missing, unknown, of the wrong type or out of range.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(plain)
+    except ValidationError as error:
+        raise ConfigError(_message(item, kind, key) for item in error.errors(include_url=False)) from None
+
+
+def _message(item: Any, kind: Any, key: str) -> str:
+    """One line of the form `key=value: what is wrong; what is allowed`."""
+    path = [str(part) for part in item["loc"] if not str(part).startswith("function-")]
+    full = ".".join([key, *path] if key else path)
+    if item["type"] == "missing" or item["input"] == "???":
+        return f"{full}: has no value; set it with {full}=..."
+    if item["type"] == "unexpected_keyword_argument":
+        fields = list(getattr(kind, "__dataclass_fields__", {})) if len(path) == 1 else []
+        return f"{full}: no such key{_instead(path[-1], fields)}"
+    return f"{full}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
+    """Read a chain: stage names, or one-key mappings of a stage name to the fields it pins."""
+    steps = []
+    for position, item in enumerate(items):
+        where = f"{key}[{position}]"
+        if isinstance(item, dict) and len(item) == 1:
+            ((stage, pins),) = item.items()
+        else:
+            stage, pins = item, {}
+        allowed = [*contract.names(), "checkpoint"]
+        if not isinstance(stage, str) or stage not in allowed:
+            errors.append(f"{where}={item!r}: no such stage{_instead(str(stage), allowed)}")
+        elif stage == "checkpoint" and position > 0:
+            errors.append(f"{where}=checkpoint: a chain can only start from a checkpoint")
+        elif stage != "checkpoint" and not isinstance(pins or {}, dict):
+            errors.append(f"{where}.{stage}={pins!r}: expected the fields that this chain pins")
+        else:
+            steps.append(Step(stage, pins if stage == "checkpoint" and pins else dict(pins or {}), where))
+    if not items:
+        errors.append(f"{key}: an empty chain; name at least one stage")
+    return steps
+
+
+def _data(source: str | Data) -> Data:
+    """A bare path or hub id has the columns `prompt` and `completion`."""
+    if isinstance(source, Data):
+        return source
+    fields = {"prompt": "{prompt}", "completion": "{completion}"}
+    return Data(hub=source, fields=fields) if is_hub_id(source) else Data(path=source, fields=fields)
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` reads as a hub id, `owner/name`, and not as a path."""
+    looks = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text) is not None
+    return looks and not text.endswith((".jsonl", ".parquet")) and not Path(text).exists()
+
+
+def _instead(wrong: str, allowed: Iterable[str]) -> str:
+    """`; did you mean 'x'?` and what is allowed, to end a message with."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(wrong, allowed, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint}; allowed: {', '.join(allowed)}" if allowed else hint

@@ -1,0 +1,182 @@
+"""Sources: what comes from outside has identity by its content, never by its path.
+
+A file or folder is the SHA-256 of its bytes (remembered by path, size, mtime and inode), a hub repository its commit.
+So moved equal bytes re-run nothing, and edited bytes re-run what depends on them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launch.node import InputSpec
+from orchestrator.experiment import ConfigError, Data, is_hub_id
+from stages import artifact, rows
+from stages.contract import StageError
+from stages.identity import fingerprint, identity
+
+if TYPE_CHECKING:
+    from orchestrator.graph import Node
+
+VERSION = 1
+
+#: Data files up to this size are checked row by row while planning; larger ones when the stage reads them.
+CHECKED_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A node that nobody runs: bytes on disk, a hub commit, or a file inside the artifact of `origin`.
+
+    `unresolved` says why the content is not known (no network, no access); the fingerprint is then provisional.
+    """
+
+    name: str
+    content: dict[str, Any]
+    path: Path | None = None
+    hub: str | None = None
+    origin: Node | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
+    unresolved: str | None = None
+
+    stage = "source"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        inputs = {} if self.origin is None else {"artifact": self.origin.fingerprint}
+        return fingerprint(identity("source", VERSION, {**self.content, "reading": self.reading}, inputs))
+
+    def spec(self) -> InputSpec:
+        """How a worker finds it."""
+        return InputSpec(
+            fingerprint=self.fingerprint,
+            stage=self.origin.stage if self.origin else None,
+            artifact=self.origin.fingerprint if self.origin else None,
+            path=str(self.path) if self.path else None,
+            hub=self.hub,
+            revision=self.content.get("commit"),
+            reading=self.reading,
+        )
+
+
+class Sources:
+    """Resolves what the config names. Hashes are remembered in the store, if there is one already."""
+
+    def __init__(self, store: Path) -> None:
+        self._memory = store / ".sources.json"
+        self._known: dict[str, str] = _read_json(self._memory)
+        self._fresh: dict[str, str] = {}
+        self._offline: str | None = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE", "0") != "0" else None
+
+    def model(self, text: str, key: str) -> Source:
+        """The model that `key` names: a hub id, a folder in Hugging Face layout, or an artifact of such.
+
+        Raises:
+            ConfigError: it is neither.
+        """
+        path = Path(text).expanduser().absolute()
+        if is_hub_id(text):
+            return self._hub(text, None, "model", {}, key)
+        if not path.is_dir():
+            raise ConfigError([f"{key}={text!r}: neither a folder nor a hub id (owner/name)"])
+        path = path / "model" if (path / "model" / "config.json").is_file() else path
+        if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
+            raise ConfigError([f"{key}={text!r}: no checkpoint there; expected config.json and *.safetensors"])
+        return Source(name=text, path=path, content={"files": self._folder(path)})
+
+    def data(self, data: Data, key: str, origin: Node | None) -> Source:
+        """The data source that `key` describes; `origin` is the node of `data.stage`, if it names one.
+
+        Raises:
+            ConfigError: it is missing, empty, not UTF-8 or lacks a column, as far as that is cheap to see.
+        """
+        named = [name for name in ("path", "hub", "stage") if getattr(data, name) is not None]
+        if len(named) != 1:
+            raise ConfigError([f"{key}: give exactly one of path, hub and stage, not {', '.join(named) or 'none'}"])
+        reading = {"file": data.file, "config": data.config, "split": data.split, "fields": dict(data.fields)}
+        if data.hub is not None:
+            return self._hub(data.hub, data.revision, "dataset", reading, key)
+        if origin is not None:
+            return Source(name=f"{data.stage}/{data.file}", origin=origin, content={}, reading=reading)
+        assert data.path is not None
+        path = Path(data.path).expanduser().absolute()
+        file = path / data.file if data.file else path
+        _check_rows(file, data.fields, f"{key}={data.path}")
+        return Source(name=data.path, path=path, content={"sha256": self._sha256(file)}, reading=reading)
+
+    def remember(self) -> None:
+        """Keep the hashes for the next time."""
+        if self._fresh and self._memory.parent.is_dir():
+            draft = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+            draft.write_text(json.dumps({**_read_json(self._memory), **self._fresh}))
+            os.replace(draft, self._memory)
+
+    def _hub(self, id: str, revision: str | None, type: str, reading: dict[str, Any], key: str) -> Source:
+        commit = revision if revision and re.fullmatch(r"[0-9a-f]{40}", revision) else None
+        commit = commit or self._commit(id, revision or "main", type)
+        unresolved = None if commit else f"{key}={id}: {self._offline}; its commit is unknown"
+        content = {"hub": id, "type": type, "commit": commit}
+        return Source(name=id, hub=id, content=content, reading=reading, unresolved=unresolved)
+
+    def _commit(self, id: str, revision: str, type: str) -> str | None:
+        """The commit a hub revision points to: asked of the hub, or as the local cache last saw it."""
+        from huggingface_hub import HfApi, constants  # slow to import, and not needed without hub ids
+        from huggingface_hub.errors import HfHubHTTPError
+
+        if self._offline is None:
+            try:
+                return HfApi().repo_info(id, revision=revision, repo_type=type, timeout=5).sha
+            except HfHubHTTPError as error:
+                raise ConfigError([f"{id}: the hub refuses: {str(error).splitlines()[0]}"]) from None
+            except OSError as error:
+                self._offline = f"the hub cannot be reached ({type_name(error)})"
+        cached = Path(constants.HF_HUB_CACHE) / f"{type}s--{id.replace('/', '--')}" / "refs" / revision
+        return cached.read_text().strip() if cached.is_file() else None
+
+    def _folder(self, folder: Path) -> dict[str, str]:
+        files = (file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith("."))
+        return {file.relative_to(folder).as_posix(): self._sha256(file) for file in files}
+
+    def _sha256(self, file: Path) -> str:
+        seen = file.stat()
+        key = f"{file}:{seen.st_size}:{seen.st_mtime_ns}:{seen.st_ino}"
+        if key not in self._known:
+            self._known[key] = self._fresh[key] = artifact.sha256(file)
+        return self._known[key]
+
+
+def type_name(error: Exception) -> str:
+    """The name of an error's type, for a message that has no room for its text."""
+    return type(error).__name__
+
+
+def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:
+    """Refuse a data file that a stage could not read."""
+    if not file.is_file():
+        raise ConfigError([f"{where}: no such file: {file}"])
+    if not file.name.endswith(rows.SUFFIXES):
+        raise ConfigError([f"{where}: a data file ends in one of {', '.join(rows.SUFFIXES)}"])
+    if file.stat().st_size == 0:
+        raise ConfigError([f"{where}: the file is empty"])
+    if file.suffix == ".jsonl" and file.stat().st_size <= CHECKED_BYTES:
+        try:
+            count = 0
+            for count, row in enumerate(rows.read_jsonl(file), start=1):  # noqa: B007
+                rows.render(fields, row, where=f"{where}, row {count}")
+        except StageError as error:
+            raise ConfigError([str(error)]) from None
+        if count == 0:
+            raise ConfigError([f"{where}: the file has no rows"])
+
+
+def _read_json(file: Path) -> dict[str, str]:
+    try:
+        known = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

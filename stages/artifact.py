@@ -1,0 +1,105 @@
+"""Artifacts: complete or absent, never half.
+
+A node writes into a dotted folder. Publishing hashes its files, writes `record.json` last, syncs everything to disk
+and renames the folder into place: one atomic step. Done means a valid record, nothing else. Files under `state/`
+(optimizer, RNG) belong to the artifact but not to its outputs: they may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stages.identity import fingerprint
+
+RECORD = "record.json"
+STATE = "state"
+SCHEMA = 1
+
+#: A record has these keys, whatever its stage; `read` refuses one that lacks any.
+_KEYS = {"schema", "fingerprint", "identity", "label", "config", "inputs", "outputs", "summary"}
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The valid record of `folder`, or None; see `defect` for what makes one invalid."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return None if defect(folder, record) else record
+
+
+def defect(folder: Path, record: Any) -> str | None:
+    """What is wrong with a record: its keys, its fingerprint, or an output that is missing or of another size."""
+    if not isinstance(record, dict) or not record.keys() >= _KEYS or record["schema"] != SCHEMA:
+        return "not a record of this schema"
+    if fingerprint(record["identity"]) != record["fingerprint"]:
+        return "the fingerprint is not that of the identity"
+    for output in record["outputs"]:
+        try:
+            size = (folder / output["path"]).stat().st_size
+        except OSError:
+            return f"{output['path']} is missing"
+        if size != output["size"]:
+            return f"{output['path']} has {size} bytes, not {output['size']}"
+    return None
+
+
+def publish(draft: Path, final: Path, record: dict[str, Any]) -> None:
+    """Complete `record` with the outputs of `draft`, write it, sync, and rename `draft` to `final`.
+
+    A folder without a valid record at `final` (a damaged artifact) is replaced.
+    """
+    record = {"schema": SCHEMA, **record, "outputs": [_output(draft, file) for file in _outputs(draft)]}
+    (draft / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    _sync(draft)
+    if final.exists() and read(final) is None:
+        damaged = draft.with_name(draft.name + ".damaged")
+        os.rename(final, damaged)
+        os.rename(draft, final)
+        shutil.rmtree(damaged)
+    else:
+        os.rename(draft, final)
+    _sync_folder(final.parent)
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _outputs(draft: Path) -> Iterator[Path]:
+    """The files of `draft` that are outputs, in a fixed order."""
+    for file in sorted(draft.rglob("*")):
+        relative = file.relative_to(draft)
+        if file.is_file() and relative.parts[0] not in (STATE, RECORD):
+            yield file
+
+
+def _output(draft: Path, file: Path) -> dict[str, Any]:
+    return {"path": file.relative_to(draft).as_posix(), "size": file.stat().st_size, "sha256": sha256(file)}
+
+
+def _sync(folder: Path) -> None:
+    """Flush every file and folder below `folder` to disk: a rename must not be durable before its contents."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        elif path.is_dir():
+            _sync_folder(path)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
