@@ -1,0 +1,1 @@
+"""The world of the embedded study: arithmetic text to pretrain on, problems, and a tokenizer trained on both."""

@@ -1,0 +1,149 @@
+"""Pretraining of the small base: a plain loop over text that is drawn as it is needed, resumable at any step.
+
+The rows of step s depend on (seed, s) alone, so a restart needs the model, the optimizer and the step, no data state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from stages.modeling.checkpoint import DTYPES
+from stages.world.texts import Texts
+
+#: Share of the steps over which the learning rate rises from 0; then it falls linearly to 0.
+WARMUP = 0.05
+WEIGHT_DECAY = 0.1
+BETAS = (0.9, 0.98)
+CLIP = 1.0
+#: Positions the model is made for; a row is shorter, generation may be longer.
+POSITIONS = 512
+#: Steps between two saves of the unfinished training.
+SAVE_EVERY = 100
+
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    layers: int
+    width: int
+    mlp: int
+    heads: int
+    kv_heads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """`batch` rows of `length` tokens a step; `learning_rate` is the peak; `dtype` is what products are computed in."""
+
+    seed: int
+    steps: int
+    batch: int
+    length: int
+    learning_rate: float
+    dtype: str
+
+
+def build(tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int) -> LlamaForCausalLM:
+    """A Llama with random float32 weights drawn from `seed`."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.width,
+        intermediate_size=shape.mlp,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=POSITIONS,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def rows(recipe: Recipe, texts: Texts, tokenizer: PreTrainedTokenizerFast, step: int) -> torch.Tensor:
+    """Token ids (batch, length) of `step`: every row begins with a document and is cut where it is full."""
+    random = Random(f"text {recipe.seed} {step}")
+    return torch.tensor([_row(random, texts, tokenizer, recipe.length) for _ in range(recipe.batch)])
+
+
+def _row(random: Random, texts: Texts, tokenizer: PreTrainedTokenizerFast, length: int) -> list[int]:
+    ids: list[int] = []
+    while len(ids) < length:
+        ids += [*tokenizer(texts.document(random))["input_ids"], tokenizer.eos_token_id]
+    return ids[:length]
+
+
+def train(
+    model: LlamaForCausalLM,
+    recipe: Recipe,
+    batch_of: Callable[[int], torch.Tensor],
+    saved: Path,
+    report: Report,
+) -> float:
+    """Train `model` in place, from the step that the file `saved` holds, if it exists; returns the last loss.
+
+    Args:
+        batch_of: step -> token ids (batch, length).
+        saved: file for the unfinished training, replaced atomically every `SAVE_EVERY` steps.
+        report: called with (steps done, loss).
+    """
+    optimizer = torch.optim.AdamW(_groups(model), lr=recipe.learning_rate, betas=BETAS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, recipe.steps))
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+    done, loss = _resume(saved, parts)
+    model.train()
+    for step in range(done, recipe.steps):
+        loss = _step(model, optimizer, batch_of(step).to(model.device), recipe.dtype)
+        schedule.step()
+        report(step + 1, loss)
+        if (step + 1) % SAVE_EVERY == 0:
+            _save(saved, parts, step + 1, loss)
+    return loss
+
+
+def _step(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, ids: torch.Tensor, dtype: str) -> float:
+    with torch.autocast(ids.device.type, DTYPES[dtype], enabled=dtype != "float32"):
+        loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def _groups(model: LlamaForCausalLM) -> list[dict]:
+    """Weight decay for the matrices inside the layers, none for embeddings and norms."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and ".layers." in name]
+    kept = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in kept]
+    return [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+
+
+def _factor(step: int, steps: int) -> float:
+    warmup = max(1, round(WARMUP * steps))
+    return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
+
+
+def _save(file: Path, parts: dict, step: int, loss: float) -> None:
+    draft = file.with_name(file.name + ".draft")
+    torch.save({"step": step, "loss": loss} | {name: part.state_dict() for name, part in parts.items()}, draft)
+    draft.replace(file)
+
+
+def _resume(file: Path, parts: dict) -> tuple[int, float]:
+    """Put back what `file` holds; returns (steps done, loss), which are (0, nan) if there is no such file."""
+    if not file.exists():
+        return 0, float("nan")
+    saved = torch.load(file, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    return saved["step"], saved["loss"]
