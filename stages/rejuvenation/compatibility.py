@@ -1,0 +1,181 @@
+"""Whether a base and a checkpoint are two states of one model: everything that can be refused before computing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+
+from stages.contract import Input, StageError
+from stages.modeling import checkpoint as checkpoints
+from stages.rejuvenation import architecture
+from stages.rejuvenation.weights import DTYPES, Stored, Weights
+
+#: Fields of a config that change what equal shapes mean.
+_SAME_CONFIG = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "tie_word_embeddings",
+)
+
+#: Files of a checkpoint that are read or kept: weights, configs, tokenizer.
+FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+
+_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
+
+#: Mismatching tensors that are listed one by one; a foreign model would fill the screen.
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A base and the checkpoint that was trained from it, found to match. `modules`: where their neurons are."""
+
+    base: Weights
+    checkpoint: Weights
+    config: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    modules: list[architecture.Module]
+
+    @property
+    def neurons(self) -> int:
+        return sum(module.neurons for module in self.modules)
+
+
+def open_pair(base: Input, checkpoint: Input) -> Pair:
+    """Open both checkpoints for reading, tensor by tensor.
+
+    Raises:
+        StageError: they cannot be read or do not match; it names everything that differs.
+    """
+    configs = [_config(source) for source in (base, checkpoint)]
+    problems = [
+        line for config, source in zip(configs, (base, checkpoint), strict=True) for line in _odd(config, source)
+    ]
+    problems += _differing_fields(*configs)
+    if problems:  # tensors of different architectures differ in every name: that would only bury the reason
+        raise StageError("\n".join(problems))
+    weights = [
+        Weights(model_folder(source), tied=bool(config.tie_word_embeddings))
+        for source, config in zip((base, checkpoint), configs, strict=True)
+    ]
+    tokenizers = [checkpoints.load_tokenizer(source) for source in (base, checkpoint)]
+    problems = _odd_tensors(weights[0]) + _odd_tensors(weights[1])
+    problems += _differing_tensors(*weights) + differing_tokenizers(*tokenizers)
+    layers = configs[1].num_hidden_layers
+    absent = architecture.missing_modules(weights[1].tensors, layers)
+    problems += _shortened([f"{weights[1].folder}: no tensor {name}" for name in absent])
+    if problems:
+        raise StageError("\n".join(problems))
+    modules = architecture.modules(weights[1].shapes, layers)
+    return Pair(base=weights[0], checkpoint=weights[1], config=configs[1], tokenizer=tokenizers[1], modules=modules)
+
+
+def model_folder(source: Input) -> Path:
+    """The folder of a checkpoint's files: the artifact's, or the local copy of a hub repository at its commit."""
+    if source.path is not None:
+        return Path(source.model)
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(source.model, revision=source.revision, allow_patterns=list(FILES))
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise StageError(f"{source.model}: cannot be fetched from the hub: {error}") from None
+
+
+def differing_tokenizers(base: PreTrainedTokenizerBase, checkpoint: PreTrainedTokenizerBase) -> list[str]:
+    """Tokenizers match when vocabulary, merges and special ids do."""
+    problems = []
+    ours, theirs = base.get_vocab(), checkpoint.get_vocab()
+    if ours != theirs:
+        tokens = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
+        first = ", ".join(f"{token!r} ({ours.get(token)}, {theirs.get(token)})" for token in tokens[:3])
+        problems.append(
+            f"tokenizer: {len(tokens)} tokens have other ids in the base ({len(ours)} tokens) than in the checkpoint "
+            f"({len(theirs)} tokens), first: {first}"
+        )
+    if _merges(base) != _merges(checkpoint):
+        problems.append("tokenizer: the merges of the base differ from those of the checkpoint")
+    for name in _SPECIAL:
+        if getattr(base, name) != getattr(checkpoint, name):
+            ids = f"{getattr(base, name)} in the base, {getattr(checkpoint, name)} in the checkpoint"
+            problems.append(f"tokenizer: {name} is {ids}")
+    return problems
+
+
+def _config(source: Input) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(source.model, revision=source.revision)
+    except (OSError, ValueError) as error:  # a missing config.json, or a model_type that transformers lacks
+        raise StageError(f"{source.model}: no usable model config: {error}") from None
+
+
+def _odd(config: PretrainedConfig, source: Input) -> list[str]:
+    """What keeps a model of this config from being attributed at all."""
+    problems = []
+    if config.model_type not in architecture.FAMILIES:
+        modules = ", ".join(f"{place}.{kind}" for kind, place in architecture.KINDS.items())
+        problems.append(
+            f"{source.model}: model_type {config.model_type!r} is not supported; allowed: "
+            f"{', '.join(architecture.FAMILIES)} (modules looked for in model.layers.N: {modules})"
+        )
+    if getattr(config, "quantization_config", None):
+        problems.append(f"{source.model}: quantised checkpoints are not supported (quantization_config)")
+    return problems
+
+
+def _differing_fields(base: PretrainedConfig, checkpoint: PretrainedConfig) -> list[str]:
+    pairs = {name: (getattr(base, name, None), getattr(checkpoint, name, None)) for name in _SAME_CONFIG}
+    pairs["head_dim"] = (_head_dim(base), _head_dim(checkpoint))
+    return [f"config {n}: {a!r} in the base, {b!r} in the checkpoint" for n, (a, b) in pairs.items() if a != b]
+
+
+def _head_dim(config: PretrainedConfig) -> int | None:
+    """Width of a head; older configs leave it out."""
+    if getattr(config, "head_dim", None) is not None:
+        return config.head_dim
+    heads = getattr(config, "num_attention_heads", None)
+    return config.hidden_size // heads if heads else None
+
+
+def _odd_tensors(weights: Weights) -> list[str]:
+    odd = [t for t in weights.tensors.values() if t.dtype not in DTYPES]
+    allowed = ", ".join(DTYPES)
+    return _shortened([f"{t.file}: {t.name} has dtype {t.dtype}; allowed: {allowed}" for t in odd])
+
+
+def _differing_tensors(base: Weights, checkpoint: Weights) -> list[str]:
+    problems = []
+    for name in sorted(base.tensors.keys() | checkpoint.tensors.keys()):
+        ours, theirs = base.find(name), checkpoint.find(name)
+        if (ours or theirs).is_buffer:  # type: ignore[union-attr]  # one of them is there
+            continue
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            problems.append(f"{name}: {_shape(ours)} in the base, {_shape(theirs)} in the checkpoint")
+    return _shortened(problems)
+
+
+def _shape(tensor: Stored | None) -> str:
+    return "absent" if tensor is None else f"shape {list(tensor.shape)}"
+
+
+def _shortened(problems: list[str]) -> list[str]:
+    rest = len(problems) - _LISTED
+    return problems if rest <= 0 else [*problems[:_LISTED], f"... and {rest} more tensors"]
+
+
+def _merges(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The merges of a BPE tokenizer, None for one without. Only the serialised form has them."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return None if backend is None else json.loads(backend.to_str())["model"].get("merges")
