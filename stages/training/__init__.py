@@ -1,0 +1,1 @@
+"""Training with TRL: supervised fine-tuning and reinforcement learning."""

@@ -1,0 +1,185 @@
+"""Supervised fine-tuning with TRL's SFTTrainer: any number of epochs, cut into any number of jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from stages.contract import Context, StageError
+from stages.modeling.checkpoint import device, load_model, load_tokenizer
+from stages.progress import Progress
+from stages.sft import Config
+from stages.training import sft_data, sft_state
+
+#: Optimizer steps between two saves inside an epoch; every epoch ends with one.
+SAVE_EVERY = 250
+#: Metrics of `training.jsonl`: name there -> name in the trainer's log.
+CURVE = {
+    "step": "step",
+    "epoch": "epoch",
+    "loss": "loss",
+    "entropy": "entropy",
+    "accuracy": "mean_token_accuracy",
+    "gradient_norm": "grad_norm",
+}
+
+
+def run(config: Config, context: Context) -> dict[str, Any]:
+    """Train, or go on training, until `config.epochs` are done; then lay out the artifact and summarise it."""
+    tokenizer = load_tokenizer(context.inputs["checkpoint"])
+    data = sft_data.load(context.inputs["demonstrations"], tokenizer, config.samples, config.max_length)
+    if len(data) < config.batch:
+        raise StageError(f"batch: {config.batch} sequences, but there are only {len(data)} rows")
+    per_epoch = len(data) // config.batch
+    done = sft_state.latest(context.work)
+    if done is None or int(done.name.split("-")[1]) < config.epochs * per_epoch:
+        trainer = _trainer(config, context, tokenizer, data)
+        trainer.train(resume_from_checkpoint=_start(context, done))
+        trainer.accelerator.wait_for_everyone()
+        if not trainer.is_world_process_zero():
+            return {}
+        done = sft_state.latest(context.work)
+    assert done is not None
+    sft_state.publish(done, context.output / "model", context.state)
+    curve = _curve(done)
+    _write_curve(curve, context.output / "training.jsonl")
+    return _summary(config, curve[-per_epoch:], data)
+
+
+def _start(context: Context, saved: Path | None) -> str | None:
+    """Where to go on: from what this node left unfinished, else from the artifact of fewer epochs, else from nothing."""
+    if saved is not None:
+        return str(saved)
+    if context.continues is None:
+        return None
+    return str(sft_state.continued(context.continues[1], context.work / "continued"))
+
+
+def accumulation(batch: int, per_device: int, world: int) -> tuple[int, int]:
+    """(sequences per device, micro-batches per optimizer step) that make up `batch` exactly.
+
+    A device never needs more than its share: `accumulation(32, 64, 1)` is `(32, 1)`, `accumulation(32, 8, 2)` is `(8, 2)`.
+    """
+    share = min(per_device, max(1, batch // world))
+    if batch % (share * world):
+        raise StageError(
+            f"batch: {batch} sequences per step cannot be split into micro-batches of {share} "
+            f"(resources.per_device_batch: {per_device}) on {world} devices"
+        )
+    return share, batch // (share * world)
+
+
+class _Watch(TrainerCallback):
+    """Keeps the sampler's epoch, asks for saves, marks them as complete and reports progress."""
+
+    def __init__(self, order: sft_data.EpochOrder, per_epoch: int, progress: Progress) -> None:
+        self._order, self._per_epoch, self._progress = order, per_epoch, progress
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # The step counter survives a restart in the middle of an epoch, where set_epoch would not reach the sampler.
+        self._order.epoch = state.global_step // self._per_epoch
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        within = state.global_step % self._per_epoch
+        control.should_save = within == 0 or within % SAVE_EVERY == 0
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            sft_state.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        if state.is_world_process_zero and "loss" in logs:
+            self._progress.update(state.global_step, state.max_steps, loss=logs["loss"])
+
+
+class _Trainer(SFTTrainer):
+    """SFTTrainer with our order of the rows."""
+
+    def __init__(self, *, order: sft_data.EpochOrder, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._order = order
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> sft_data.EpochOrder:
+        return self._order
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: an artifact is described by its record."""
+
+
+def _trainer(config: Config, context: Context, tokenizer: PreTrainedTokenizerBase, data: Dataset) -> _Trainer:
+    order = sft_data.EpochOrder(len(data), config.batch, config.seed)
+    arguments = _arguments(config, context)
+    if arguments.process_index == 0:
+        sft_state.discard_incomplete(context.work)
+    return _Trainer(
+        order=order,
+        model=load_model(context.inputs["checkpoint"], dtype=config.dtype),
+        args=arguments,
+        train_dataset=data,
+        processing_class=tokenizer,
+        callbacks=[_Watch(order, len(data) // config.batch, context.progress)],
+    )
+
+
+def _arguments(config: Config, context: Context) -> SFTConfig:
+    """The trainer's settings, each one said, so that no default of TRL decides what is trained."""
+    arguments = SFTConfig(
+        output_dir=str(context.work),
+        num_train_epochs=config.epochs,
+        loss_type=config.loss,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=0,
+        optim="adamw_torch_fused",
+        adam_beta1=config.adam_beta1,
+        adam_beta2=config.adam_beta2,
+        adam_epsilon=1e-8,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.gradient_clip,
+        bf16=config.compute_dtype == "bfloat16",
+        seed=config.seed,
+        max_length=None,
+        packing=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        # Recomputing activations trades time for memory, which only an accelerator is short of.
+        gradient_checkpointing=device().type == "cuda",
+        dataloader_pin_memory=device().type == "cuda",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    share, steps = accumulation(config.batch, context.resources.per_device_batch, arguments.world_size)
+    arguments.per_device_train_batch_size = share
+    arguments.gradient_accumulation_steps = steps
+    return arguments
+
+
+def _curve(checkpoint: Path) -> list[dict[str, float]]:
+    """One row per optimizer step since the first epoch, whatever jobs it was trained in."""
+    log = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return [{name: entry[key] for name, key in CURVE.items()} for entry in log if "loss" in entry]
+
+
+def _write_curve(curve: list[dict[str, float]], file: Path) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in curve))
+
+
+def _summary(config: Config, last_epoch: list[dict[str, float]], data: Dataset) -> dict[str, Any]:
+    lengths = [len(ids) for ids in data["input_ids"]]
+    epochs = [sft_data.order(len(data), config.batch, config.seed, epoch) for epoch in range(config.epochs)]
+    means = {name: sum(row[name] for row in last_epoch) / len(last_epoch) for name in ("loss", "entropy", "accuracy")}
+    return means | {
+        "rows": len(data),
+        "steps": config.epochs * len(last_epoch),
+        "tokens": sum(lengths[row] for epoch in epochs for row in epoch),
+    }

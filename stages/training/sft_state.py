@@ -1,0 +1,81 @@
+"""Unfinished and finished training on disk: complete checkpoints, what of them is published, how they are continued.
+
+Files are hard links where the file system allows it, so that publishing and continuing need no second copy of a model.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+
+#: Written into a checkpoint folder of the trainer once all of its files are there.
+COMPLETE = "complete"
+
+#: Training state, by name; it is continued from and never hashed.
+_STATE = ("optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state.json")
+#: Files of the trainer that nobody reads again.
+_IGNORED = (COMPLETE, "training_args.bin", "README.md")
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+
+
+def complete(checkpoint: Path) -> None:
+    """Mark `checkpoint` as complete, then remove the ones beside it."""
+    (checkpoint / COMPLETE).touch()
+    for other in checkpoint.parent.glob("checkpoint-*"):
+        if other != checkpoint:
+            shutil.rmtree(other)
+
+
+def latest(folder: Path) -> Path | None:
+    """The complete checkpoint with the most steps in `folder`, or None."""
+    found = [marker.parent for marker in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(found, key=lambda checkpoint: int(checkpoint.name.split("-")[1]), default=None)
+
+
+def discard_incomplete(folder: Path) -> None:
+    """Remove the checkpoints in `folder` that a killed process left unfinished."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / COMPLETE).exists():
+            shutil.rmtree(checkpoint)
+
+
+def publish(checkpoint: Path, model: Path, state: Path) -> None:
+    """Lay out a checkpoint of the trainer as an artifact: `model/` and the training state."""
+    for file in checkpoint.iterdir():
+        if _is(file, _STATE):
+            _link(file, state / file.name)
+        elif not _is(file, _IGNORED):
+            _link(file, model / file.name)
+
+
+def continued(artifact: Path, folder: Path) -> Path:
+    """A checkpoint as the trainer wants it, in `folder`, made of the `model/` and `state/` of an artifact."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for file in (artifact / "state").iterdir():
+        _link(file, folder / file.name)
+    for file in (artifact / "model").iterdir():
+        if _is(file, _WEIGHTS):
+            _link(file, folder / file.name)
+    return folder
+
+
+def _is(file: Path, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(file.name, pattern) for pattern in patterns)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Hard link a file, or the files of a folder; copy where the file system has no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_link_or_copy)
+    else:
+        _link_or_copy(str(source), str(target))
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
