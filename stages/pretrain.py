@@ -6,6 +6,7 @@ reinforcement learning, and the benchmarks `id`, `chains`, `words` and `choice` 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -91,32 +92,18 @@ def check(config: Config) -> list[str]:
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Draw the data sets, train the tokenizer and the base, write all of it."""
-    from random import Random
-
-    from stages.modeling.checkpoint import device, save_checkpoint
+    from stages.modeling.checkpoint import save_checkpoint
     from stages.world import pretraining, sets, tokenizer
     from stages.world.texts import Texts
 
     sizes = sets.Sizes(sft=config.sft_problems, rl=config.rl_problems, test=config.test_problems, easy=config.easy)
     made = sets.make(config.seed, config.largest, sizes)
     texts = Texts(config.largest, config.noise, made.reserved)
-    random = Random(f"tokenizer {config.seed}")
-    documents = [texts.document(random) for _ in range(TOKENIZER_DOCUMENTS)]
     shown = [row["prompt"] + row["completion"] for row in made.rows["demonstrations"]]
-    words = tokenizer.train(documents + shown, config.vocabulary)
+    words = tokenizer.train(texts.sample(config.seed, TOKENIZER_DOCUMENTS) + shown, config.vocabulary)
 
-    recipe = pretraining.Recipe(
-        seed=config.seed,
-        steps=config.steps,
-        batch=config.batch,
-        length=config.length,
-        learning_rate=config.learning_rate,
-        dtype=config.dtype,
-    )
-    shape = pretraining.Shape(
-        layers=config.layers, width=config.width, mlp=config.mlp, heads=config.heads, kv_heads=config.kv_heads
-    )
-    model = pretraining.build(words, shape, config.seed).to(device())
+    recipe = pretraining.Recipe(**_named(config, pretraining.Recipe))
+    model = pretraining.build(words, pretraining.Shape(**_named(config, pretraining.Shape)), config.seed)
     loss = pretraining.train(
         model,
         recipe,
@@ -127,6 +114,11 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     save_checkpoint(model, words, context.output)
     _write(made.rows, context.output / "data")
     return {"loss": loss, "parameters": model.num_parameters(), "tokens": config.steps * config.batch * config.length}
+
+
+def _named(config: Config, part: type) -> dict[str, Any]:
+    """The fields of `config` that `part` has too."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(part)}
 
 
 def _write(rows: dict[str, list[dict[str, str]]], folder: Path) -> None:

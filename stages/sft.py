@@ -1,4 +1,4 @@
-"""The stage `sft`: supervised fine-tuning on demonstrations with TRL's SFTTrainer, one published checkpoint per epoch count.
+"""The stage `sft`: supervised fine-tuning on demonstrations with TRL's SFTTrainer, one artifact per number of epochs.
 
 Its identity is (base, data, recipe, epochs), however it was cut into jobs: a node of N epochs continues the published
 artifact of k < N epochs of the same recipe from that one's training state, and ends with the weights of a run that

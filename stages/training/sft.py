@@ -52,7 +52,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 
 
 def _start(context: Context, saved: Path | None) -> str | None:
-    """Where to go on: from what this node left unfinished, else from the artifact of fewer epochs, else from nothing."""
+    """Where to go on: what this node left unfinished, else the artifact of fewer epochs, else nothing."""
     if saved is not None:
         return str(saved)
     if context.continues is None:
@@ -63,7 +63,7 @@ def _start(context: Context, saved: Path | None) -> str | None:
 def accumulation(batch: int, per_device: int, world: int) -> tuple[int, int]:
     """(sequences per device, micro-batches per optimizer step) that make up `batch` exactly.
 
-    A device never needs more than its share: `accumulation(32, 64, 1)` is `(32, 1)`, `accumulation(32, 8, 2)` is `(8, 2)`.
+    `accumulation(32, 8, 2)` is `(8, 2)`. A device gets no more than its share: `accumulation(32, 64, 1)` is `(32, 1)`.
     """
     share = min(per_device, max(1, batch // world))
     if batch % (share * world):

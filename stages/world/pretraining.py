@@ -13,7 +13,7 @@ from random import Random
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from stages.modeling.checkpoint import DTYPES
+from stages.modeling.checkpoint import DTYPES, device
 from stages.world.texts import Texts
 
 #: Share of the steps over which the learning rate rises from 0; then it falls linearly to 0.
@@ -51,7 +51,7 @@ class Recipe:
 
 
 def build(tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int) -> LlamaForCausalLM:
-    """A Llama with random float32 weights drawn from `seed`."""
+    """A Llama with random float32 weights drawn from `seed`, on this process's device."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -66,7 +66,7 @@ def build(tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int) -> LlamaF
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    return LlamaForCausalLM(config).to(device())  # type: ignore[arg-type]  # its decorator hides self from mypy
 
 
 def rows(recipe: Recipe, texts: Texts, tokenizer: PreTrainedTokenizerFast, step: int) -> torch.Tensor:

@@ -37,6 +37,11 @@ class Texts:
         (write,) = random.choices(_WRITERS, _SHARES)
         return write(self, random)
 
+    def sample(self, seed: int, documents: int) -> list[str]:
+        """Documents to train a tokenizer on."""
+        random = Random(f"sample {seed}")
+        return [self.document(random) for _ in range(documents)]
+
     def chain(self, random: Random, changes: int | None = None) -> Chain:
         """A chain that no benchmark asks for."""
         while True:
