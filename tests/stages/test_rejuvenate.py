@@ -1,0 +1,212 @@
+"""The stage `rejuvenate`: bit for bit the formula, in the checkpoint's own layout, for the set that was written."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stages import attribute, rejuvenate
+from stages.contract import Context, Resources, StageError
+from stages.progress import Progress
+from tests import tiny_models
+from tests.stages.rejuvenation import reference
+
+#: Family, dtype and shards of the base, dtype and shards of the SFT checkpoint.
+LAYOUTS = {
+    "llama": ("float32", "5GB", "float32", "20KB"),
+    "llama_tied": ("bfloat16", "20KB", "bfloat16", "5GB"),
+    "qwen2": ("float32", "20KB", "bfloat16", "30KB"),
+    "qwen3": ("bfloat16", "5GB", "float32", "20KB"),
+}
+
+
+def context(output: Path, **inputs: Path) -> Context:
+    output.mkdir()
+    return Context(
+        inputs={kind: tiny_models.source(path) for kind, path in inputs.items()},
+        work=output.parent,
+        output=output,
+        resources=Resources(),
+        progress=Progress(output.parent / "progress.json"),
+    )
+
+
+def rejuvenated(study: SimpleNamespace, name: str, *, alpha: float, rho: float) -> Path:
+    """The artifact of one rejuvenation of the study's checkpoint."""
+    inputs = {"base": study.base, "checkpoint": study.sft} | ({"attribution": study.attribution} if rho else {})
+    config = rejuvenate.Config(alpha=alpha, rho=rho)
+    assert rejuvenate.takes(config) == tuple(inputs)
+    rejuvenate.run(config, context(study.folder / name, **inputs))
+    return study.folder / name
+
+
+def tensors(model: Path) -> dict[str, torch.Tensor]:
+    return {name: value for file in sorted(model.glob("*.safetensors")) for name, value in load_file(file).items()}
+
+
+def expected(study: SimpleNamespace, alpha: float, reset: pd.DataFrame) -> dict[str, torch.Tensor]:
+    """The design's formula for a reset set."""
+    base = tensors(study.base)
+    result = {name: reference.bare_formula(ours, base[name], alpha) for name, ours in tensors(study.sft).items()}
+    for module, index in reset.itertuples(index=False):
+        at = (slice(None), index) if module.endswith(reference.WRITERS) else index
+        result[f"{module}.weight"][at] = base[f"{module}.weight"][at].to(result[f"{module}.weight"].dtype)
+        if f"{module}.bias" in result and not module.endswith(reference.WRITERS):
+            result[f"{module}.bias"][index] = base[f"{module}.bias"][index].to(result[f"{module}.bias"].dtype)
+    return result
+
+
+def same_bits(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        a.dtype == theirs[n].dtype and torch.equal(a.view(torch.uint8), theirs[n].view(torch.uint8))
+        for n, a in ours.items()
+    )
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two checkpoints in different shards and dtypes, and an attribution that keeps every positive neuron."""
+    folder = tmp_path_factory.mktemp(request.param)
+    base_dtype, base_shards, sft_dtype, sft_shards = LAYOUTS[request.param]
+    base = tiny_models.base(folder / "base", request.param, dtype=base_dtype, shard_size=base_shards)
+    sft = tiny_models.sft(folder / "sft", base, dtype=sft_dtype, shard_size=sft_shards)
+    rows = tiny_models.calibration(folder / "calibration.jsonl")
+    attribute.run(
+        attribute.Config(samples=2, targets_per_sample=3, keep=1.0, dtype="float32"),
+        context(folder / "attribution", base=base, checkpoint=sft, calibration=rows),
+    )
+    return SimpleNamespace(folder=folder, base=base, sft=sft, attribution=folder / "attribution")
+
+
+@pytest.mark.parametrize(("alpha", "rho"), [(0.5, 0.01), (0.3, 0.1), (1.0, 0.02), (0.0, 0.02), (0.45, 0.0)])
+def test_weights_are_the_formula_bit_for_bit(study: SimpleNamespace, alpha: float, rho: float) -> None:
+    artifact = rejuvenated(study, f"{alpha}-{rho}", alpha=alpha, rho=rho)
+    reset = pq.read_table(artifact / "reset.parquet").to_pandas()
+    assert (len(reset) > 0) == (rho > 0)
+    assert same_bits(tensors(artifact / "model"), expected(study, alpha, reset))
+
+
+def test_reset_set_is_the_union_of_the_best_of_the_reference(study: SimpleNamespace) -> None:
+    reset = pq.read_table(rejuvenated(study, "union", alpha=0.5, rho=0.02) / "reset.parquet").to_pandas()
+    found = set(reset.itertuples(index=False, name=None))
+    model = reference.Model(study.sft)
+    ids = {row["sample"]: row["input_ids"] for row in pq.read_table(study.attribution / "tokens.parquet").to_pylist()}
+    certain: set[tuple[str, int]] = set()
+    possible: set[tuple[str, int]] = set()
+    for target in pq.read_table(study.attribution / "targets.parquet").to_pylist():
+        by_module = reference.scores(model, ids[target["sample"]], target["t"]).by_module
+        flat = {(name, i): s for name, values in by_module.items() for i, s in enumerate(values.tolist())}
+        cut = sorted(flat.values(), reverse=True)[math.ceil(0.02 * len(flat)) - 1]
+        band = 1e-4 * max(map(abs, flat.values()))
+        certain |= {neuron for neuron, s in flat.items() if s > cut + band}
+        possible |= {neuron for neuron, s in flat.items() if s >= cut - band}
+    assert certain <= found <= possible
+
+
+def test_layout_metadata_and_companions_are_those_of_the_checkpoint(study: SimpleNamespace) -> None:
+    model = rejuvenated(study, "layout", alpha=0.5, rho=0.01) / "model"
+    assert sorted(file.name for file in model.iterdir()) == sorted(file.name for file in study.sft.iterdir())
+    for file in study.sft.iterdir():
+        if file.suffix != ".safetensors":
+            assert (model / file.name).read_bytes() == file.read_bytes()
+            continue
+        with safe_open(file, "pt") as before, safe_open(model / file.name, "pt") as after:
+            assert after.metadata() == before.metadata()
+            assert after.offset_keys() == before.offset_keys()
+    loaded = AutoModelForCausalLM.from_pretrained(model)
+    assert loaded(torch.tensor([[2, 3]])).logits.isfinite().all()
+    assert AutoTokenizer.from_pretrained(model).eos_token == "<eos>"
+
+
+def test_keep_1_and_rho_1_reset_every_neuron_with_a_positive_score(study: SimpleNamespace) -> None:
+    reset = pq.read_table(rejuvenated(study, "all", alpha=0.5, rho=1.0) / "reset.parquet").to_pandas()
+    scored = pq.read_table(study.attribution / "neurons.parquet").to_pandas()
+    assert (scored["score"] > 0).all()
+    pairs = scored[["module", "index"]].drop_duplicates()
+    assert set(reset.itertuples(index=False, name=None)) == set(pairs.itertuples(index=False, name=None))
+
+
+def test_summary_counts_what_was_reset(study: SimpleNamespace) -> None:
+    artifact = rejuvenated(study, "summary", alpha=0.5, rho=0.05)
+    summary = json.loads((artifact / "summary.json").read_text())
+    reset = pq.read_table(artifact / "reset.parquet").to_pandas()
+    sft, base = tensors(study.sft), tensors(study.base)
+    marked = {name: torch.zeros(value.shape) for name, value in sft.items()}
+    for module, index in reset.itertuples(index=False):
+        marked[f"{module}.weight"][(slice(None), index) if module.endswith(reference.WRITERS) else index] = 1
+        if f"{module}.bias" in sft:
+            marked[f"{module}.bias"][index] = 1
+    assert sft.keys() == base.keys()
+    covered = {name: int(value.sum()) for name, value in marked.items()}
+    total = sum(value.numel() for value in sft.values())
+    assert summary["selected"] == len(reset)
+    assert summary["reset_ratio"] == len(reset) / summary["neurons"]
+    assert summary["parameter_ratio"] == sum(covered.values()) / total
+    assert sum(part["selected"] for part in summary["layers"].values()) == len(reset)
+    assert sum(part["selected"] for part in summary["kinds"].values()) == len(reset)
+    for module, part in summary["modules"].items():
+        own = [name for name in sft if name.startswith(f"{module}.")]
+        assert part["selected"] == sum(reset["module"] == module)
+        assert part["parameter_ratio"] == sum(covered[n] for n in own) / sum(sft[n].numel() for n in own)
+    layer = [name for name in sft if name.startswith("model.layers.1.")]
+    assert summary["layers"]["1"]["parameter_ratio"] == sum(covered[n] for n in layer) / sum(
+        sft[n].numel() for n in layer
+    )
+
+
+def test_alpha_1_without_reset_copies_the_files(study: SimpleNamespace) -> None:
+    model = rejuvenated(study, "copy", alpha=1.0, rho=0.0) / "model"
+    assert all((model / file.name).read_bytes() == file.read_bytes() for file in study.sft.iterdir())
+
+
+def test_a_rho_above_keep_is_refused(tmp_path: Path) -> None:
+    base = tiny_models.base(tmp_path / "base")
+    (tmp_path / "attribution").mkdir()
+    (tmp_path / "attribution/summary.json").write_text('{"keep": 0.1, "neurons": 1}')
+    study = SimpleNamespace(folder=tmp_path, base=base, sft=base, attribution=tmp_path / "attribution")
+    with pytest.raises(StageError, match=r"rejuvenate\.rho: 0\.2; allowed: at most attribute\.keep, which is 0\.1"):
+        rejuvenated(study, "greedy", alpha=0.5, rho=0.2)
+
+
+def test_an_infinity_is_refused_by_tensor_and_index(tmp_path: Path) -> None:
+    base = tiny_models.base(tmp_path / "base")
+    sft = tiny_models.sft(tmp_path / "sft", base)
+    values = load_file(base / "model.safetensors")
+    values["model.norm.weight"][3] = torch.inf
+    save_file(values, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(StageError, match=r"base/model\.safetensors: model\.norm\.weight\[3\] is inf"):
+        rejuvenated(SimpleNamespace(folder=tmp_path, base=base, sft=sft), "out", alpha=0.5, rho=0.0)
+
+
+def test_a_tied_unembedding_may_be_stored_on_either_side(tmp_path: Path) -> None:
+    base = tiny_models.base(tmp_path / "base", "llama_tied")
+    sft = tiny_models.sft(tmp_path / "sft", base)
+    study = SimpleNamespace(folder=tmp_path, base=base, sft=sft)
+    plain = tensors(rejuvenated(study, "absent", alpha=0.4, rho=0.0) / "model")
+    values = load_file(sft / "model.safetensors")
+    copy = values["model.embed_tokens.weight"].clone()
+    save_file({**values, "lm_head.weight": copy}, sft / "model.safetensors", metadata={"format": "pt"})
+    stored = tensors(rejuvenated(study, "stored", alpha=0.4, rho=0.0) / "model")
+    assert torch.equal(stored.pop("lm_head.weight"), plain["model.embed_tokens.weight"])
+    assert same_bits(stored, plain)
+    ours = json.loads((tmp_path / "stored/summary.json").read_text())
+    assert ours["modules"] == json.loads((tmp_path / "absent/summary.json").read_text())["modules"]
+    swapped = SimpleNamespace(folder=tmp_path, base=sft, sft=base)
+    assert "lm_head.weight" not in tensors(rejuvenated(swapped, "swapped", alpha=0.4, rho=0.0) / "model")
+
+
+@pytest.mark.parametrize("wrong", [{"alpha": 1.1}, {"alpha": -0.1}, {"rho": 2.0}, {"rho": math.nan}, {"alpha": "0.5"}])
+def test_config_refuses_what_is_out_of_range(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        rejuvenate.Config(**({"alpha": 0.5, "rho": 0.01} | wrong))
