@@ -8,39 +8,62 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.experiment import ConfigError
+from orchestrator.experiment import ConfigError, instead
 from stages import contract
 
 QUOTING = """a value with = , : or spaces is quoted twice, once for the shell: 'base="/data/a=b,c"'"""
 
 
-def compose(arguments: list[str]) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """The composed config, and what the command line itself sets: stage -> field -> text.
+@dataclass(frozen=True)
+class Composed:
+    """A composed config as plain data.
+
+    Attributes:
+        config: the config, interpolations resolved.
+        overrides: what the command line itself sets of the stages: stage -> field -> text.
+        errors: one message for each override that does not fit; `config` is composed without those.
+    """
+
+    config: dict[str, Any]
+    overrides: dict[str, dict[str, str]]
+    errors: list[str]
+
+
+def compose(arguments: list[str]) -> Composed:
+    """Compose the config of a command line.
 
     Raises:
-        ConfigError: with every override that is malformed or does not fit the config.
+        ConfigError: an override is malformed, or chooses an experiment or a group option that does not exist.
     """
     overrides = _parse(arguments)
     with hydra.initialize_config_module("conf", version_base="1.3"):
         try:
-            config = hydra.compose("config", overrides=arguments)
+            config, errors = hydra.compose("config", overrides=arguments), {}
         except HydraException:
-            raise ConfigError(_explain(arguments)) from None
+            errors = _explain(arguments)
+            if any(_is_group(argument.split("=")[0]) for argument in errors):
+                raise ConfigError(errors.values()) from None
+            fitting = [argument for argument in arguments if argument not in errors]
+            config = hydra.compose("config", overrides=fitting)
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError([f"{error.full_key}: {_first_line(error)}"]) from None
+        raise ConfigError([f"{error.full_key}: {str(error).splitlines()[0]}"]) from None
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}, _stage_overrides(overrides)
+    return Composed(
+        {str(key): value for key, value in plain.items()}, _stage_overrides(overrides), list(errors.values())
+    )
 
 
 def hydra_app(arguments: list[str], run: Callable[[Any], None]) -> None:
@@ -65,23 +88,44 @@ def _parse(arguments: list[str]) -> list[Override]:
     return overrides
 
 
-def _explain(arguments: list[str]) -> list[str]:
-    """Which overrides do not compose, each tried alone beside those that choose the experiment and the groups."""
+def _explain(arguments: list[str]) -> dict[str, str]:
+    """Override -> message, for those that do not compose, each tried beside those that choose experiment and groups."""
     groups = [argument for argument in arguments if "." not in argument.split("=")[0] and not _fails([argument])]
-    errors = [message for argument in arguments if (message := _fails([*groups, argument]))]
-    return list(dict.fromkeys(errors)) or [str(_fails(arguments))]
+    others = [argument for argument in arguments if argument not in groups]
+    errors = {argument: message for argument in others if (message := _fails([*groups, argument]))}
+    return errors or {arguments[-1]: str(_fails(arguments))}
 
 
 def _fails(arguments: list[str]) -> str | None:
-    """The message of a composition that fails, naming its last argument."""
+    """The message of a composition that fails because of its last argument."""
     try:
         hydra.compose("config", overrides=arguments)
     except HydraException as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        keep = [line for line in lines if not line.startswith(("set HYDRA", "To append", "Key '", "full_key"))]
-        keys = [line for line in lines if line.startswith("Key '")]
-        return f"{arguments[-1]}: {' '.join(keys[:1] or keep).rstrip('.')}"
+        key = arguments[-1].split("=")[0]
+        siblings = _siblings(arguments[:-1], key)
+        if siblings:
+            return f"{arguments[-1]}: no such key{instead(key.rpartition('.')[2], siblings)}"
+        if _is_group(key):
+            options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~"))
+            return f"{arguments[-1]}: no such {key.lstrip('+~')}{instead(arguments[-1].split('=')[1], options)}"
+        return f"{arguments[-1]}: {' '.join(str(error).split())}"
     return None
+
+
+def _siblings(arguments: list[str], key: str) -> list[str]:
+    """The keys that the config has where `key` would be; none if `key` chooses an option of a group."""
+    if _is_group(key):
+        return []
+    try:
+        parent = OmegaConf.select(hydra.compose("config", overrides=arguments), key.rpartition(".")[0] or "")
+    except (HydraException, OmegaConfBaseException):
+        return []
+    return [str(name) for name in parent] if OmegaConf.is_dict(parent) else []
+
+
+def _is_group(key: str) -> bool:
+    """Whether the key of an override chooses an option of a folder in conf/ (`+experiment`, `cluster`)."""
+    return key.lstrip("+~") in GlobalHydra.instance().config_loader().list_groups("")
 
 
 def _stage_overrides(overrides: list[Override]) -> dict[str, dict[str, str]]:
@@ -93,7 +137,3 @@ def _stage_overrides(overrides: list[Override]) -> dict[str, dict[str, str]]:
         if stage in names and name:
             found.setdefault(stage, {})[name] = override.get_value_element_as_str()
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -7,6 +7,7 @@ where a chain uses it.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -110,11 +111,11 @@ class _Frame:
     seed: Annotated[int, Field(ge=0)]
     store: Annotated[str, Field(min_length=1)]
     only: list[str]
-    base: str | list[Any] | None
+    base: Any  # a string or a chain
     checkpoint: str | None
-    demonstrations: str | Data | None
-    problems: str | Data | None
-    calibration: str | Data | None
+    demonstrations: Data | None
+    problems: Data | None
+    calibration: Data | None
     variants: dict[str, list[Any]]
     benchmark: dict[str, Benchmark]
     cluster: Cluster
@@ -127,14 +128,16 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         ConfigError: with every error of the frame.
     """
     names = contract.names()
-    frame = parse(_Frame, {key: value for key, value in config.items() if key not in names}, "")
+    frame = parse(_Frame, {key: _read_data(key, value) for key, value in config.items() if key not in names}, "")
     errors: list[str] = []
+    if frame.base is not None and not isinstance(frame.base, str | list):
+        errors.append(f"base={frame.base!r}: expected a hub id, a folder or a chain")
     base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
     variants = {name: _chain(chain, f"variants.{name}", errors) for name, chain in frame.variants.items()}
     if not variants:
         errors.append("variants: there are none; choose an experiment, for example +experiment=tiny_math")
     for unknown in set(frame.only) - variants.keys():
-        errors.append(f"only: {unknown!r} is not a variant{_instead(unknown, variants)}")
+        errors.append(f"only: {unknown!r} is not a variant{instead(unknown, variants)}")
     if errors:
         raise ConfigError(errors)
     given = {kind: getattr(frame, kind) for kind in DATA if getattr(frame, kind) is not None}
@@ -145,7 +148,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         base=base,
         checkpoint=frame.checkpoint,
         variants={name: chain for name, chain in variants.items() if not frame.only or name in frame.only},
-        data={kind: _data(source) for kind, source in given.items() if source is not None},
+        data={kind: source for kind, source in given.items() if source is not None},
         benchmarks=frame.benchmark,
         stages={name: dict(config[name] or {}) for name in names if name in config},
         cluster=frame.cluster,
@@ -160,7 +163,8 @@ def parse(kind: Any, plain: Any, key: str) -> Any:
         ConfigError: with every field that is missing, unknown, of the wrong type or out of range.
     """
     try:
-        return TypeAdapter(kind).validate_python(plain)
+        # As JSON, because only there does strict mean types and still let mappings be dataclasses.
+        return TypeAdapter(kind).validate_json(json.dumps(plain))
     except ValidationError as error:
         raise ConfigError(_message(item, kind, key) for item in error.errors(include_url=False)) from None
 
@@ -173,7 +177,7 @@ def _message(item: Any, kind: Any, key: str) -> str:
         return f"{full}: has no value; set it with {full}=..."
     if item["type"] == "unexpected_keyword_argument":
         fields = list(getattr(kind, "__dataclass_fields__", {})) if len(path) == 1 else []
-        return f"{full}: no such key{_instead(path[-1], fields)}"
+        return f"{full}: no such key{instead(path[-1], fields)}"
     return f"{full}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
@@ -188,7 +192,7 @@ def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
             stage, pins = item, {}
         allowed = [*contract.names(), "checkpoint"]
         if not isinstance(stage, str) or stage not in allowed:
-            errors.append(f"{where}={item!r}: no such stage{_instead(str(stage), allowed)}")
+            errors.append(f"{where}={item!r}: no such stage{instead(str(stage), allowed)}")
         elif stage == "checkpoint" and position > 0:
             errors.append(f"{where}=checkpoint: a chain can only start from a checkpoint")
         elif stage != "checkpoint" and not isinstance(pins or {}, dict):
@@ -200,12 +204,12 @@ def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
     return steps
 
 
-def _data(source: str | Data) -> Data:
-    """A bare path or hub id has the columns `prompt` and `completion`."""
-    if isinstance(source, Data):
-        return source
+def _read_data(key: str, value: Any) -> Any:
+    """A bare path or hub id, where a data source is expected, has the columns `prompt` and `completion`."""
+    if key not in DATA or not isinstance(value, str) or value == "???":
+        return value
     fields = {"prompt": "{prompt}", "completion": "{completion}"}
-    return Data(hub=source, fields=fields) if is_hub_id(source) else Data(path=source, fields=fields)
+    return {"hub" if is_hub_id(value) else "path": value, "fields": fields}
 
 
 def is_hub_id(text: str) -> bool:
@@ -214,7 +218,7 @@ def is_hub_id(text: str) -> bool:
     return looks and not text.endswith((".jsonl", ".parquet")) and not Path(text).exists()
 
 
-def _instead(wrong: str, allowed: Iterable[str]) -> str:
+def instead(wrong: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?` and what is allowed, to end a message with."""
     allowed = list(allowed)
     close = difflib.get_close_matches(wrong, allowed, n=1)

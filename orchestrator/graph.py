@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from graphlib import TopologicalSorter
 from types import ModuleType
 from typing import Any
 
@@ -79,6 +80,7 @@ class Graph:
     variants: dict[str, Context] = field(default_factory=dict)
     scores: dict[tuple[str, str], Node] = field(default_factory=dict)
     references: int = 0
+    _edges: dict[str, list[Node]] = field(default_factory=dict)
 
     def add(self, node: Node) -> Node:
         """The node of this identity: an earlier one if there is one."""
@@ -97,8 +99,15 @@ class Graph:
 
     def waits_for(self, node: Node) -> list[Node]:
         """Its inputs, and the longest shorter run of its recipe that this graph has anyway."""
-        shorter = (self.nodes[key] for _, key in self.shorter(node) if key in self.nodes)
-        return [*node.needs(), *list(shorter)[:1]]
+        return self._edges[node.fingerprint]
+
+    def sort(self) -> None:
+        """Settle what waits for what, and put every node behind all that it waits for."""
+        for node in self.nodes.values():
+            shorter = [self.nodes[key] for _, key in self.shorter(node) if key in self.nodes]
+            self._edges[node.fingerprint] = [*dict.fromkeys(node.needs()), *shorter[:1]]
+        behind = {key: [need.fingerprint for need in needs] for key, needs in self._edges.items()}
+        self.nodes = {key: self.nodes[key] for key in TopologicalSorter(behind).static_order()}
 
 
 def build(experiment: Experiment, sources: Sources) -> Graph:
@@ -131,6 +140,7 @@ class _Builder:
         self._check_overrides()
         if self._errors:
             raise ConfigError(self._errors)
+        self._graph.sort()
         self._sources.remember()
         return self._graph
 

@@ -32,11 +32,13 @@ class Store:
 
     def find(self, stage: str, fingerprint: str) -> Path | None:
         """The folder of the published artifact with this fingerprint, or None."""
-        for folder in self._listing(stage).get(fingerprint[:10], []):
-            record = artifact.read(folder)
-            if record is not None and record["fingerprint"] == fingerprint:
-                return folder
-        return None
+        found = self._published(stage, fingerprint)
+        return None if found is None else found[0]
+
+    def record(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
+        """The record of the published artifact with this fingerprint, or None."""
+        found = self._published(stage, fingerprint)
+        return None if found is None else found[1]
 
     def damaged(self, stage: str, fingerprint: str) -> Path | None:
         """A folder that has the name of this artifact, but no valid record."""
@@ -76,6 +78,13 @@ class Store:
         finally:
             os.close(descriptor)
         return False
+
+    def _published(self, stage: str, fingerprint: str) -> tuple[Path, dict[str, Any]] | None:
+        for folder in self._listing(stage).get(fingerprint[:10], []):
+            record = artifact.read(folder)
+            if record is not None and record["fingerprint"] == fingerprint:
+                return folder, record
+        return None
 
     def _listing(self, stage: str) -> dict[str, list[Path]]:
         if stage not in self._listings:

