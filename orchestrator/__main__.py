@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.markup import escape
@@ -111,35 +111,13 @@ def why_verb(arguments: list[str], as_json: bool) -> int:
     if not arguments or "=" in arguments[0]:
         raise ConfigError(["why: name a node (stage/label, or the beginning of a fingerprint), then the overrides"])
     study = _study(arguments[1:])
-    nodes = why.find(study.graph, arguments[0])
-    if not nodes:
+    answers = why.explain(arguments[0], study.graph, study.store)
+    if not answers:
         raise ConfigError([f"why {arguments[0]}: no such node; plan lists them"])
-    entries = {entry.node.fingerprint: entry for entry in plan.make(study.graph, study.store)}
-    answers = []
-    for node in nodes:
-        entry = entries[node.fingerprint]
-        nearest = None if entry.state == "done" else why.difference(node, study.store)
-        answers.append(
-            {
-                "node": f"{node.stage}/{node.label}",
-                "fingerprint": node.fingerprint,
-                "state": entry.state,
-                "reason": entry.reason,
-                "path": str(entry.path),
-                "identity": node.identity,
-                "nearest": nearest and {"label": nearest[0], "differs": nearest[1]},
-            }
-        )
     if as_json:
-        print(json.dumps({"nodes": answers}))
-        return DONE
-    for answer in answers:
-        print(f"{answer['node']}  {answer['fingerprint']}\n  {answer['state']}: {answer['reason']}\n  {answer['path']}")
-        print(f"  identity: {json.dumps(answer['identity'])}")
-        if answer["nearest"]:
-            print(f"  the nearest published sibling, {answer['nearest']['label']}, differs in:")
-            for name, (theirs, mine) in answer["nearest"]["differs"].items():
-                print(f"    {name}: {theirs} -> {mine}")
+        print(json.dumps({"nodes": [asdict(answer) for answer in answers]}))
+    else:
+        view.show_why(answers, view.console())
     return DONE
 
 
@@ -159,7 +137,7 @@ VERBS: dict[str, Callable[[list[str], bool], int]] = {
 
 
 def _study(arguments: list[str]) -> Study:
-    words = [argument for argument in arguments if "=" not in argument]
+    words = [argument for argument in arguments if "=" not in argument and not argument.startswith("~")]
     if words:
         raise ConfigError(f"{word}: neither a verb ({', '.join(VERBS)}) nor an override KEY=VALUE" for word in words)
     composed = config.compose(arguments)

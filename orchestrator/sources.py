@@ -133,8 +133,10 @@ class Sources:
                 return HfApi().repo_info(id, revision=revision, repo_type=type, timeout=5).sha
             except HfHubHTTPError as error:
                 raise ConfigError([f"{id}: the hub refuses: {str(error).splitlines()[0]}"]) from None
-            except OSError as error:
-                self._offline = f"the hub cannot be reached ({type_name(error)})"
+            except (
+                Exception
+            ) as error:  # no answer at all; its type is that of whichever HTTP library the hub's client has
+                self._offline = f"the hub cannot be reached ({type(error).__name__})"
         cached = Path(constants.HF_HUB_CACHE) / f"{type}s--{id.replace('/', '--')}" / "refs" / revision
         return cached.read_text().strip() if cached.is_file() else None
 
@@ -148,11 +150,6 @@ class Sources:
         if key not in self._known:
             self._known[key] = self._fresh[key] = artifact.sha256(file)
         return self._known[key]
-
-
-def type_name(error: Exception) -> str:
-    """The name of an error's type, for a message that has no room for its text."""
-    return type(error).__name__
 
 
 def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:

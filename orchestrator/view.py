@@ -16,6 +16,7 @@ from orchestrator.graph import Graph
 from orchestrator.plan import STATES, Entry
 from orchestrator.report import Table
 from orchestrator.run import Batch, Run
+from orchestrator.why import Answer
 from stages.store import Store
 
 #: Columns of a line where nobody's terminal sets them: plans and tables are never cut off in a file.
@@ -53,6 +54,19 @@ def show_table(result: Table, out: Console) -> None:
     for cells in result.cells():
         table.add_row(*map(escape, cells))
     out.print(table)
+
+
+def show_why(answers: list[Answer], out: Console) -> None:
+    """State, reason, place and identity of nodes, and what differs from the nearest published sibling."""
+    for answer in answers:
+        out.print(f"{escape(answer.node)}  {answer.fingerprint}", soft_wrap=True)
+        out.print(f"  {answer.state}: {escape(answer.reason)}", soft_wrap=True)
+        out.print(f"  {escape(answer.path)}", soft_wrap=True)
+        out.print(f"  identity: {escape(json.dumps(answer.identity))}", soft_wrap=True)
+        if answer.nearest is not None:
+            out.print(f"  differs from the nearest published sibling, {escape(answer.nearest)}, in:", soft_wrap=True)
+        for name, (theirs, mine) in answer.differs.items():
+            out.print(f"    {name}: {escape(str(theirs))} -> {escape(str(mine))}", soft_wrap=True)
 
 
 class Watch:

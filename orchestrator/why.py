@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from orchestrator import plan
 from orchestrator.graph import Graph, Node
 from stages.store import Store
 
@@ -13,27 +15,61 @@ ABSENT = "absent"
 Fields = dict[str, Any]
 
 
-def find(graph: Graph, name: str) -> list[Node]:
-    """The nodes that `name` means: stage/label, label, stage, or the beginning of a fingerprint."""
-    nodes = list(graph.nodes.values())
-    exact = [node for node in nodes if name in (f"{node.stage}/{node.label}", node.label, node.stage)]
-    return exact or [node for node in nodes if len(name) >= 4 and node.fingerprint.startswith(name)]
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Why one node is in its state.
 
-
-def difference(node: Node, store: Store) -> tuple[str, dict[str, tuple[Any, Any]]] | None:
-    """The nearest published sibling's label, and field -> (its value, this node's); None without a sibling.
-
-    Nearest is the one with the fewest fields that differ, counted over the node and everything above it.
+    Attributes:
+        identity: the pre-image of the fingerprint.
+        nearest: label of the published sibling that differs least, None for a node that is done or has no sibling.
+        differs: field -> (the sibling's value, this node's), upstream fields included.
     """
+
+    node: str
+    fingerprint: str
+    state: str
+    reason: str
+    path: str
+    identity: dict[str, Any]
+    nearest: str | None
+    differs: dict[str, tuple[Any, Any]]
+
+
+def explain(name: str, graph: Graph, store: Store) -> list[Answer]:
+    """An answer for each node that `name` means: stage/label, label, stage, or the beginning of a fingerprint."""
+    answers = []
+    for entry in plan.make(graph, store):
+        node = entry.node
+        full = f"{node.stage}/{node.label}"
+        if name not in (full, node.label, node.stage) and not (len(name) >= 4 and node.fingerprint.startswith(name)):
+            continue
+        nearest, differs = (None, {}) if entry.state == "done" else _nearest(node, store)
+        answers.append(
+            Answer(
+                node=full,
+                fingerprint=node.fingerprint,
+                state=entry.state,
+                reason=entry.reason,
+                path=str(entry.path),
+                identity=node.identity,
+                nearest=nearest,
+                differs=differs,
+            )
+        )
+    return answers
+
+
+def _nearest(node: Node, store: Store) -> tuple[str | None, dict[str, tuple[Any, Any]]]:
+    """The published sibling with the fewest fields that differ, counted over the node and everything above it."""
     mine = _fields_of_node(node)
-    candidates = []
+    candidates: list[tuple[int, str, dict[str, tuple[Any, Any]]]] = []
     for record in store.records(node.stage):
         theirs = _fields_of_record(record, store)
         keys = [key for key in {**theirs, **mine} if theirs.get(key, ABSENT) != mine.get(key, ABSENT)]
         differs = {key: (theirs.get(key, ABSENT), mine.get(key, ABSENT)) for key in keys}
         candidates.append((len(differs), record["label"], differs))
     if not candidates:
-        return None
+        return None, {}
     _, label, differs = min(candidates, key=lambda candidate: candidate[:2])
     return label, differs
 
