@@ -24,7 +24,8 @@ def load_model(source: Input, *, dtype: str) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(source.model, revision=source.revision, dtype=DTYPES[dtype])
     except (OSError, ValueError) as error:  # what transformers raises for a missing or foreign checkpoint
         raise StageError(f"{source.model}: not a loadable checkpoint: {error}") from None
-    return model.to(device()).eval()
+    model.to(device())  # type: ignore[arg-type]  # the decorator on `to` hides its self from mypy
+    return model.eval()
 
 
 def load_tokenizer(source: Input) -> PreTrainedTokenizerBase:

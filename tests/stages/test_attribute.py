@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 
 from stages import attribute
 from stages.contract import Context, Resources, StageError
 from stages.progress import Progress
+from stages.rejuvenation import scoring
 from tests import tiny_models
 from tests.stages.rejuvenation import reference
 
@@ -165,6 +168,21 @@ def test_biases_of_writers_belong_to_the_sum_and_to_no_neuron(tmp_path: Path) ->
     assert "model.layers.0.mlp.down_proj.bias" in reference.Model(tmp_path / "sft").weights
     run(tmp_path)
     test_scores_and_reconstruction_equal_the_reference(tmp_path)
+
+
+def test_one_model_is_in_memory_at_a_time(qwen3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, alive = scoring.entropies, []
+
+    def counting(*arguments: Any) -> list[list[float]]:
+        alive.append(
+            sum(isinstance(thing, PreTrainedModel) and hasattr(thing, "lm_head") for thing in gc.get_objects())
+        )
+        return measure(*arguments)
+
+    gc.collect()
+    monkeypatch.setattr(scoring, "entropies", counting)
+    run(qwen3, name="lean")
+    assert alive == [1, 1]
 
 
 def test_fewer_rows_than_samples_is_an_error(qwen3: Path) -> None:
