@@ -1,0 +1,117 @@
+"""Sources: identity by content, never by path; bad data refused by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.experiment import ConfigError, Data
+from orchestrator.sources import Sources
+
+FIELDS = {"prompt": "{prompt}", "completion": "{completion}"}
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    (tmp_path / "store").mkdir()
+    return Sources(tmp_path / "store")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "1+1=", "completion": "2", "more": 0}\n')
+    return file
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+def refused(sources: Sources, file: Path, fields: dict[str, str] = FIELDS) -> str:
+    with pytest.raises(ConfigError) as caught:
+        sources.data(Data(path=str(file), fields=fields), "calibration", None)
+    (message,) = caught.value.messages
+    return message
+
+
+def test_moved_equal_bytes_are_the_same_source(sources: Sources, rows: Path, model: Path, tmp_path: Path) -> None:
+    before = sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
+    after = sources.data(Data(path=str(rows.rename(tmp_path / "moved.jsonl")), fields=FIELDS), "calibration", None)
+    assert before.fingerprint == after.fingerprint
+    here = sources.model(str(model), "base")
+    assert sources.model(str(shutil.copytree(model, tmp_path / "copy")), "base").fingerprint == here.fingerprint
+
+
+def test_edited_bytes_and_another_reading_are_other_sources(sources: Sources, rows: Path, model: Path) -> None:
+    before = sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
+    other = sources.data(Data(path=str(rows), fields={**FIELDS, "prompt": "{more}"}), "calibration", None)
+    rows.write_text('{"prompt": "1+1=", "completion": "3"}\n')
+    edited = sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
+    assert len({before.fingerprint, other.fingerprint, edited.fingerprint}) == 3
+    here = sources.model(str(model), "base").fingerprint
+    (model / "model.safetensors").write_bytes(b"weighty")
+    assert sources.model(str(model), "base").fingerprint != here
+
+
+def test_an_artifact_of_ours_is_the_model_in_it(sources: Sources, model: Path, tmp_path: Path) -> None:
+    artifact = tmp_path / "artifact"
+    shutil.copytree(model, artifact / "model")
+    (artifact / "record.json").write_text("{}")
+    assert sources.model(str(artifact), "base").fingerprint == sources.model(str(model), "base").fingerprint
+
+
+def test_hashes_are_remembered_and_forgotten_with_the_bytes(sources: Sources, rows: Path, tmp_path: Path) -> None:
+    sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
+    sources.remember()
+    assert len(json.loads((tmp_path / "store" / ".sources.json").read_text())) == 1
+    (tmp_path / "store" / ".sources.json").write_text('{"trunc')
+    again = Sources(tmp_path / "store").data(Data(path=str(rows), fields=FIELDS), "calibration", None)
+    assert len(again.fingerprint) == 64
+
+
+def test_bad_data_files_are_refused_by_name(sources: Sources, tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    assert "no such file" in refused(sources, file)
+    file.write_bytes(b"")
+    assert "the file is empty" in refused(sources, file)
+    file.write_bytes(b"\n\n")
+    assert "the file has no rows" in refused(sources, file)
+    file.write_bytes(b'{"prompt": "\xff"}\n')
+    assert "not UTF-8" in refused(sources, file)
+    file.write_bytes(b'{"prompt": "a", "completion": "b"}\nnonsense\n')
+    assert f"{file}, line 2: not JSON" in refused(sources, file)
+    file.write_bytes(b'{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n')
+    assert "row 2: no column completion; it has prompt" in refused(sources, file)
+    assert "a data file ends in one of .jsonl, .parquet" in refused(sources, shutil.copy(file, tmp_path / "rows.csv"))
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(sources: Sources, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"base='.*': neither a folder nor a hub id"):
+        sources.model(str(tmp_path / "nowhere"), "base")
+    with pytest.raises(ConfigError, match=r"expected config.json and \*.safetensors"):
+        sources.model(str(tmp_path), "base")
+
+
+def test_a_hub_id_stays_unresolved_offline_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source = Sources(tmp_path).model("owner/name", "base")
+    assert source.unresolved == "base=owner/name: HF_HUB_OFFLINE is set; its commit is unknown"
+
+
+def test_a_pinned_commit_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    data = Data(hub="owner/name", split="test", revision="a" * 40, fields={"prompt": "{q}"})
+    source = Sources(tmp_path).data(data, "benchmark.x.data", None)
+    assert source.unresolved is None and source.spec().revision == "a" * 40
+
+
+def test_exactly_one_place_is_given(sources: Sources) -> None:
+    with pytest.raises(ConfigError, match="problems: give exactly one of path, hub and stage, not path, hub"):
+        sources.data(Data(path="a.jsonl", hub="o/n", fields={}), "problems", None)
