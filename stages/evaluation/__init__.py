@@ -1,0 +1,1 @@
+"""Evaluation: generate and grade the problems of one benchmark, and the statistics of the grades."""

@@ -1,0 +1,1 @@
+"""Generation: one protocol, two engines (transformers and vLLM), token ids in and completions out."""

@@ -1,0 +1,103 @@
+"""Generation with transformers: left padding, a fixed number of rows at a time, every row with its own generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    TopPLogitsWarper,
+)
+
+from stages.generation.engine import Completion, Sampling, decode, end_ids, prompt_seed, until_stop
+
+
+class TransformersEngine:
+    """Generates with a model in memory; it follows that model's weights."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, batch: int) -> None:
+        """`batch` is the number of completions generated together; only memory and speed depend on it."""
+        self._model = model
+        self._tokenizer = tokenizer
+        self._batch = batch
+        self._ends = end_ids(tokenizer, model.generation_config)
+        self.positions = int(model.config.max_position_embeddings)
+
+    def generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[Completion]]:
+        rows = [(prompt, sample) for prompt in prompts for sample in range(sampling.n)]
+        done: list[Completion] = []
+        for start in range(0, len(rows), self._batch):
+            done += self._generate_rows(rows[start : start + self._batch], sampling)
+        return [done[start : start + sampling.n] for start in range(0, len(done), sampling.n)]
+
+    @torch.inference_mode()
+    def _generate_rows(self, rows: Sequence[tuple[list[int], int]], sampling: Sampling) -> list[Completion]:
+        rooms = [min(sampling.max_new_tokens, self.positions - len(prompt)) for prompt, _ in rows]
+        inputs = self._tokenizer.pad(
+            {"input_ids": [prompt for prompt, _ in rows]}, padding_side="left", return_tensors="pt"
+        ).to(self._model.device)
+        output: Tensor = self._model.generate(  # type: ignore[operator]
+            **inputs,
+            generation_config=self._settings(sampling, max(rooms)),
+            logits_processor=LogitsProcessorList(self._samplers(rows, sampling)),
+            tokenizer=self._tokenizer if sampling.stop else None,
+        )
+        new = output[:, inputs["input_ids"].shape[1] :].tolist()
+        return [self._completion(ids[:room], sampling.stop) for ids, room in zip(new, rooms, strict=True)]
+
+    def _settings(self, sampling: Sampling, max_new_tokens: int) -> GenerationConfig:
+        # What is named here overrides the checkpoint's generation_config.json (Qwen's has a repetition penalty).
+        return GenerationConfig(
+            do_sample=False,  # sampling is the processor's: argmax of its scores
+            num_beams=1,
+            repetition_penalty=1.0,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=self._ends,
+            pad_token_id=self._tokenizer.pad_token_id,
+            stop_strings=list(sampling.stop) or None,
+        )
+
+    def _samplers(self, rows: Sequence[tuple[list[int], int]], sampling: Sampling) -> list[LogitsProcessor]:
+        if sampling.temperature == 0:
+            return []
+        seeds = [prompt_seed(sampling.seed, prompt) + sample for prompt, sample in rows]
+        return [SeededSampling(seeds, sampling, self._model.device)]
+
+    def _completion(self, ids: list[int], stop: Sequence[str]) -> Completion:
+        """Cut the padding off that `generate` puts behind the rows which ended first."""
+        ended = next((i for i, token in enumerate(ids) if token in self._ends), None)
+        if ended is not None:
+            ids = ids[: ended + 1]
+        elif self._tokenizer.pad_token_id in ids:  # ended by a stop string
+            ids = ids[: ids.index(self._tokenizer.pad_token_id)]
+        text, stopped = until_stop(decode(self._tokenizer, ids), stop)
+        return Completion(ids, text, finished=stopped or ended is not None)
+
+
+class SeededSampling(LogitsProcessor):
+    """Turns the argmax of a batch into one independent sample per row (the Gumbel-max trick).
+
+    `generate` draws a whole batch from one global generator, so a row's text would depend on its neighbours. Here row
+    i adds Gumbel noise from a generator of its own: argmax(logits / temperature + noise) is a sample of the softmax.
+    """
+
+    def __init__(self, seeds: Sequence[int], sampling: Sampling, device: torch.device) -> None:
+        self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+        self._temperature = sampling.temperature
+        self._top_p = TopPLogitsWarper(sampling.top_p) if sampling.top_p < 1 else None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores of shape (rows, vocabulary)."""
+        scores = scores.float() / self._temperature
+        if self._top_p is not None:
+            scores = self._top_p(input_ids, scores)  # type: ignore[arg-type]
+        noise = torch.empty_like(scores)
+        for row, generator in zip(noise, self._generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores - noise.log()

@@ -1,0 +1,112 @@
+"""Stage `grpo`: reinforcement learning with verifiable rewards, by TRL's GRPOTrainer set to verl's formula.
+
+The reward is +1 or -1 by the definition of correct that the benchmarks use; the reference policy is the checkpoint
+that the stage starts from. Defaults of verl that the paper leaves unsaid are named at their field.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from stages.contract import Context
+
+VERSION = 1
+MAKES = ("checkpoint",)
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+class Config:
+    """GRPO (paper, appendix B "Mathematical RL Training Details"; verl's key in brackets).
+
+    Attributes:
+        rollouts: rollout batches, which verl calls steps [trainer.total_training_steps].
+        prompts: problems per rollout batch [data.train_batch_size].
+        completions: completions per problem [actor_rollout_ref.rollout.n].
+        mini_batch: problems per optimizer step; divides `prompts` [actor.ppo_mini_batch_size].
+        learning_rate: of AdamW, constant, no warm-up [actor.optim.lr].
+        beta: coefficient of the KL term in the loss; 0 needs no reference [actor.kl_loss_coef].
+        clip_low, clip_high: how far the probability ratio may leave 1 [actor.clip_ratio_low, clip_ratio_high].
+        dual_clip: bound of the ratio where the advantage is negative, None for none [actor.clip_ratio_c, 3.0].
+        temperature, top_p: of the rollouts.
+        max_prompt: tokens; problems with a longer prompt are left out and counted [data.max_prompt_length].
+        max_new_tokens: tokens of a completion [data.max_response_length].
+        weight_decay: of AdamW [actor.optim.weight_decay, 0.01].
+        adam_beta1, adam_beta2: of AdamW [actor.optim.betas].
+        gradient_clip: largest gradient norm [actor.grad_clip].
+        seed: of the order of the problems, and of the rollouts.
+        engine: what generates the rollouts.
+        engine_dtype: what the vLLM engine computes in; transformers generation uses the trained model as it is.
+        dtype: of the trained parameters.
+        compute_dtype: of the forward and backward pass.
+        validate_every: rollouts between two validations, which also run before the first and after the last;
+            0 for none [trainer.test_freq].
+        validation_temperature: of the validation's samples, top-p 1 [val_kwargs.temperature].
+        validation_problems: the last rows of the data, held out: they are never trained on, validated or not.
+        validation_samples: completions per held-out problem [val_kwargs.n].
+    """
+
+    rollouts: Count
+    prompts: Count
+    completions: Annotated[int, Field(ge=2)]
+    mini_batch: Count
+    learning_rate: Positive
+    beta: NotNegative
+    clip_low: Annotated[float, Field(gt=0, lt=1)]
+    clip_high: Positive
+    dual_clip: Annotated[float, Field(gt=1)] | None
+    temperature: Positive
+    top_p: Share
+    max_prompt: Count
+    max_new_tokens: Count
+    weight_decay: NotNegative
+    adam_beta1: Beta
+    adam_beta2: Beta
+    gradient_clip: Positive
+    seed: Annotated[int, Field(ge=0)]
+    engine: Literal["vllm", "transformers"]
+    engine_dtype: Literal["float32", "bfloat16"]
+    dtype: Literal["float32", "bfloat16"]
+    compute_dtype: Literal["float32", "bfloat16"]
+    validate_every: Annotated[int, Field(ge=0)]
+    validation_temperature: NotNegative
+    validation_problems: Annotated[int, Field(ge=0)]
+    validation_samples: Count
+
+    @property
+    def steps_per_rollout(self) -> int:
+        """Optimizer steps on one rollout batch."""
+        return self.prompts // self.mini_batch
+
+
+def takes(config: Config) -> tuple[str, ...]:
+    return ("checkpoint", "problems")
+
+
+def check(config: Config) -> list[str]:
+    """What the types cannot say."""
+    errors = []
+    if config.prompts % config.mini_batch:
+        divisors = [d for d in range(1, config.prompts + 1) if config.prompts % d == 0]
+        errors.append(f"mini_batch: {config.mini_batch} does not divide prompts={config.prompts}; {divisors} do")
+    if config.validate_every and not config.validation_problems:
+        errors.append(f"validation_problems: 0, but validate_every is {config.validate_every}; hold some out, or set 0")
+    if config.dual_clip is not None and config.dual_clip <= 1 + config.clip_high:
+        errors.append(f"dual_clip: {config.dual_clip} is not above 1 + clip_high = {1 + config.clip_high}")
+    if config.dtype == "bfloat16" and config.compute_dtype == "float32":
+        errors.append("compute_dtype: float32, but parameters of dtype bfloat16 compute in bfloat16")
+    return errors
+
+
+def run(config: Config, context: Context) -> dict[str, Any]:
+    from stages.training import grpo
+
+    return grpo.train(config, context)

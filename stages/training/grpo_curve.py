@@ -1,0 +1,121 @@
+"""The dynamics of a GRPO run: reported while it trains, saved at rollout boundaries, written when it is done."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from stages.contract import StageError
+from stages.grpo import Config
+from stages.progress import Progress
+from stages.training import sft_state
+from stages.training.grpo_validation import PREFIX
+
+#: Metrics of `training.jsonl`: name there -> name in the trainer's log. With several optimizer steps per rollout, the
+#: ones about the rollout stand at its first step.
+CURVE = {
+    "step": "step",
+    "reward": "reward",
+    "zero_deviation": "frac_reward_zero_std",
+    "unparsed": "unparsed",
+    "grading_errors": "grading_errors",
+    "completion_length": "completions/mean_length",
+    "truncated": "completions/clipped_ratio",
+    "entropy": "entropy",
+    "kl": "kl",
+    "clip_share": "clip_ratio/region_mean",
+    "gradient_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "sampling_mismatch": "sampling_mismatch",
+    "seconds": "step_time",
+}
+
+#: Seconds of training between two saves: no less, and no less than this many times what the last save took.
+SAVE_EVERY = 10.0
+SAVE_SHARE = 20
+
+Log = Sequence[Mapping[str, Any]]
+
+
+class Watch(TrainerCallback):
+    """Reports progress, and stops a run whose numbers are no longer finite."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._reward = float("nan")
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs = kwargs["logs"]
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise StageError(f"step {state.global_step}: {name} is {logs[name]}")
+        if "reward" in logs:
+            self._reward = logs["reward"]
+        if "loss" in logs and state.is_world_process_zero:
+            self._progress.update(state.global_step, state.max_steps, reward=self._reward)
+
+
+class Saves(TrainerCallback):
+    """Saves at rollout boundaries only: TRL does not save the completions that are left in the middle of one."""
+
+    def __init__(self, steps_per_rollout: int) -> None:
+        self._steps_per_rollout = steps_per_rollout
+        self._asked = self._saved = time.monotonic()
+        self._cost = 0.0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._asked = time.monotonic()
+        due = self._asked - self._saved > max(SAVE_EVERY, SAVE_SHARE * self._cost)
+        boundary = state.global_step % self._steps_per_rollout == 0
+        control.should_save = (due and boundary) or state.global_step == state.max_steps
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            sft_state.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        self._saved = time.monotonic()
+        self._cost = self._saved - self._asked
+
+
+def training(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
+    """One row per optimizer step, with its 1-based rollout."""
+    steps = [entry for entry in log if "loss" in entry]
+    return [
+        {"rollout": (entry["step"] - 1) // steps_per_rollout + 1}
+        | {name: entry[key] for name, key in CURVE.items() if entry.get(key) is not None}
+        for entry in steps
+    ]
+
+
+def validation(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
+    """One row per validation; `rollout` is the number of rollouts trained on before it."""
+    return [
+        {"rollout": entry["step"] // steps_per_rollout, "step": entry["step"]}
+        | {key.removeprefix(PREFIX): value for key, value in entry.items() if key.startswith(PREFIX)}
+        for entry in log
+        if any(key.startswith(PREFIX) for key in entry)
+    ]
+
+
+def summary(training: Log, validation: Log, config: Config) -> dict[str, Any]:
+    """The numbers of the record: means over the last tenth of the rollouts, and the last validation."""
+    last = [row for row in training if row["rollout"] > config.rollouts * 0.9 or row["rollout"] == config.rollouts]
+    names = [name for name in ("reward", "kl", "entropy", "zero_deviation", "completion_length") if name in last[0]]
+    means = {name: _mean([row[name] for row in last if name in row]) for name in names}
+    end = {f"validation_{name}": validation[-1][name] for name in ("pass@1", "pass@1_se")} if validation else {}
+    return {"rollouts": config.rollouts, "steps": training[-1]["step"], **means, **end}
+
+
+def write(rows: Log, file: Path) -> None:
+    """JSON lines; no file for no rows."""
+    if rows:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,84 @@
+"""The trainer's settings that make TRL's GRPO compute what verl's does, and how a batch is split over devices."""
+
+from __future__ import annotations
+
+from trl import GRPOConfig
+
+from stages.contract import Context, StageError
+from stages.grpo import Config
+from stages.modeling.checkpoint import device
+
+
+def arguments(config: Config, context: Context) -> GRPOConfig:
+    """Each choice said, so that no default of TRL decides what is trained."""
+    settings = GRPOConfig(
+        output_dir=str(context.work),
+        num_train_epochs=1,  # the data set holds the problems of all rollouts, in order
+        shuffle_dataset=False,
+        num_generations=config.completions,
+        max_completion_length=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=0,
+        num_iterations=1,  # verl ppo_epochs
+        loss_type="grpo",  # verl loss_agg_mode seq-mean-token-mean
+        importance_sampling_level="token",
+        scale_rewards="group",
+        epsilon=config.clip_low,
+        epsilon_high=config.clip_high,
+        delta=config.dual_clip,  # the same as verl's dual clip: for positive advantages the upper clip binds first
+        beta=config.beta,
+        use_bias_correction_kl=False,  # verl adds the plain k3 estimate to the loss
+        vllm_importance_sampling_correction=False,  # verl's rollout correction is off by default
+        mask_truncated_completions=False,
+        entropy_coef=0.0,
+        top_entropy_quantile=1.0,
+        disable_dropout=True,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        warmup_steps=0,
+        optim="adamw_torch_fused",
+        adam_beta1=config.adam_beta1,
+        adam_beta2=config.adam_beta2,
+        adam_epsilon=1e-8,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.gradient_clip,
+        bf16=config.compute_dtype == "bfloat16" and config.dtype == "float32",
+        seed=config.seed,
+        # Recomputing activations trades time for memory, which only an accelerator is short of.
+        gradient_checkpointing=device().type == "cuda",
+        dataloader_pin_memory=device().type == "cuda",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",  # the callback `Saves` decides: at rollout boundaries only
+        report_to="none",
+        disable_tqdm=True,
+    )
+    _divide(settings, config, context.resources.per_device_batch)
+    return settings
+
+
+def split(batch: int, per_device: int, world: int) -> tuple[int, int]:
+    """(sequences per device, micro-batches per optimizer step) that make up `batch` exactly.
+
+    `per_device` is the most that a device may take at once; the largest divisor below it is taken.
+    `split(1024, 8, 8)` is `(8, 16)`, `split(96, 20, 1)` is `(16, 6)`.
+    """
+    if batch % world:
+        possible = [devices for devices in range(1, batch + 1) if batch % devices == 0]
+        raise StageError(
+            f"mini_batch x completions = {batch} sequences per step cannot be split over {world} devices; "
+            f"possible numbers of devices: {', '.join(map(str, possible))}"
+        )
+    share = batch // world
+    micro = max(size for size in range(1, min(per_device, share) + 1) if share % size == 0)
+    return micro, share // micro
+
+
+def _divide(settings: GRPOConfig, config: Config, per_device: int) -> None:
+    """Batch sizes: an optimizer step is a mini-batch, a generation batch is a rollout."""
+    micro, accumulation = split(config.mini_batch * config.completions, per_device, settings.world_size)
+    settings.per_device_train_batch_size = micro
+    settings.gradient_accumulation_steps = accumulation
+    settings.steps_per_generation = accumulation * config.steps_per_rollout
+    settings.generation_batch_size = config.prompts * config.completions

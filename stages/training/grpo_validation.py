@@ -1,0 +1,67 @@
+"""Periodic validation on held-out problems, at a temperature of its own, with the engine of the rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from stages.data.tokens import prompt_ids
+from stages.evaluation import statistics
+from stages.generation.engine import Sampling
+from stages.grading.pool import Graders
+from stages.grpo import Config
+from stages.training.grpo_problems import Row
+from stages.training.grpo_trainer import PolicyTrainer
+
+#: The keys of a validation in the trainer's log begin with this.
+PREFIX = "validation/"
+
+
+class Validation(TrainerCallback):
+    """Validates before the first rollout, after every `validate_every`, and after the last.
+
+    TRL has no evaluation temperature, so this is no `evaluate` of the trainer (trl issue 3539).
+    """
+
+    def __init__(self, trainer: PolicyTrainer, graders: Graders, problems: Sequence[Row], config: Config) -> None:
+        self._trainer = trainer
+        self._graders = graders
+        self._problems = problems
+        self._config = config
+        self._prompts = [prompt_ids(trainer.processing_class, row["prompt"]) for row in problems]
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step == 0:
+            self._validate(state)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        rollouts, rest = divmod(state.global_step, self._config.steps_per_rollout)
+        if rest == 0 and (rollouts % self._config.validate_every == 0 or rollouts == self._config.rollouts):
+            self._validate(state)
+
+    def _validate(self, state: TrainerState) -> None:
+        sampling = Sampling(
+            n=self._config.validation_samples,
+            temperature=self._config.validation_temperature,
+            top_p=1.0,
+            max_new_tokens=self._config.max_new_tokens,
+            seed=self._config.seed,
+        )
+        model = self._trainer.model
+        model.eval()
+        completions = self._trainer.engine().generate(self._prompts, sampling)
+        model.train()
+        answers = [
+            (row["answer"], c.text) for row, group in zip(self._problems, completions, strict=True) for c in group
+        ]
+        correct = [grade.correct is True for grade in self._graders.grade("math", answers)]
+        samples = sampling.n
+        mean, error = statistics.pass_at_1([correct[i : i + samples] for i in range(0, len(correct), samples)])
+        tokens = [len(completion.token_ids) for group in completions for completion in group]
+        metrics = {"pass@1": mean, "pass@1_se": error, "mean_tokens": sum(tokens) / len(tokens)}
+        # Into the log that is saved with a checkpoint, so that a resumed run has all of its validations.
+        state.log_history.append({"step": state.global_step, **{PREFIX + key: v for key, v in metrics.items()}})
