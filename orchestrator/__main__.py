@@ -57,8 +57,7 @@ def run_verb(arguments: list[str], as_json: bool) -> int:
     if unresolved:
         raise ConfigError(map(str, unresolved))
     _check_writable(study.store)
-    out = view.console()
-    with view.Watch(study.store, out) as watch:
+    with view.Watch(study.store, view.console(errors=as_json)) as watch:
         carrying_out = run.Run(study.graph, study.store, study.experiment.cluster, watch)
         outcome = carrying_out.carry_out()
         watch.finish(carrying_out)

@@ -211,7 +211,7 @@ class _Builder:
             unsaid = [kind for kind in missing if kind not in broken]
             raise ConfigError(f"{step.key}: {step.stage} needs {kind}; {_KINDS[kind]}" for kind in unsaid)
         inputs = {kind: context[kind] for kind in stage.takes(config)}
-        _check_budget(step.key, config, inputs)
+        _check_budget(config, inputs)
         return self._graph.add(
             Node(stage=step.stage, version=stage.VERSION, config=asdict(config), inputs=inputs, label=label)
         )
@@ -275,9 +275,9 @@ class _Collecting:
         return self._caught
 
 
-def _check_budget(key: str, config: Any, inputs: dict[str, Node | Source]) -> None:
+def _check_budget(config: Any, inputs: dict[str, Node | Source]) -> None:
     """Attribution keeps the top `keep` of the neurons; a larger rho asks for scores that were not kept."""
     attribution = inputs.get("attribution")
     if isinstance(attribution, Node) and config.rho > attribution.config["keep"]:
         keep = attribution.config["keep"]
-        raise ConfigError([f"{key}: rejuvenate.rho={config.rho} is above attribute.keep={keep}; raise attribute.keep"])
+        raise ConfigError([f"rejuvenate.rho={config.rho}: above attribute.keep={keep}; raise attribute.keep"])

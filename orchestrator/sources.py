@@ -116,28 +116,28 @@ class Sources:
             draft.write_text(json.dumps({**_read_json(self._memory), **self._fresh}))
             os.replace(draft, self._memory)
 
-    def _hub(self, id: str, revision: str | None, type: str, reading: dict[str, Any], key: str) -> Source:
+    def _hub(self, id: str, revision: str | None, kind: str, reading: dict[str, Any], key: str) -> Source:
         commit = revision if revision and re.fullmatch(r"[0-9a-f]{40}", revision) else None
-        commit = commit or self._commit(id, revision or "main", type)
+        commit = commit or self._commit(id, revision or "main", kind)
         unresolved = None if commit else f"{key}={id}: {self._offline}; its commit is unknown"
-        content = {"hub": id, "type": type, "commit": commit}
+        content = {"hub": id, "type": kind, "commit": commit}
         return Source(name=id, hub=id, content=content, reading=reading, unresolved=unresolved)
 
-    def _commit(self, id: str, revision: str, type: str) -> str | None:
+    def _commit(self, id: str, revision: str, kind: str) -> str | None:
         """The commit a hub revision points to: asked of the hub, or as the local cache last saw it."""
         from huggingface_hub import HfApi, constants  # slow to import, and not needed without hub ids
         from huggingface_hub.errors import HfHubHTTPError
 
         if self._offline is None:
             try:
-                return HfApi().repo_info(id, revision=revision, repo_type=type, timeout=5).sha
+                return HfApi().repo_info(id, revision=revision, repo_type=kind, timeout=5).sha
             except HfHubHTTPError as error:
                 raise ConfigError([f"{id}: the hub refuses: {str(error).splitlines()[0]}"]) from None
             except (
                 Exception
             ) as error:  # no answer at all; its type is that of whichever HTTP library the hub's client has
                 self._offline = f"the hub cannot be reached ({type(error).__name__})"
-        cached = Path(constants.HF_HUB_CACHE) / f"{type}s--{id.replace('/', '--')}" / "refs" / revision
+        cached = Path(constants.HF_HUB_CACHE) / f"{kind}s--{id.replace('/', '--')}" / "refs" / revision
         return cached.read_text().strip() if cached.is_file() else None
 
     def _folder(self, folder: Path) -> dict[str, str]:

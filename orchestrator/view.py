@@ -23,10 +23,10 @@ from stages.store import Store
 PLAIN_WIDTH = 200
 
 
-def console() -> Console:
-    """Standard output, as wide as the terminal or as plain text needs it."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+def console(*, errors: bool = False) -> Console:
+    """Standard output (or standard error), as wide as the terminal, or as plain text needs it."""
+    found = Console(highlight=False, stderr=errors)
+    return found if found.is_terminal else Console(highlight=False, stderr=errors, width=PLAIN_WIDTH)
 
 
 def show_plan(entries: list[Entry], graph: Graph, out: Console) -> None:

@@ -1,0 +1,112 @@
+"""The command line: exit codes, one message an error, JSON for scripts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.__main__ import main
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def messages(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    """The error messages of a command line that is wrong."""
+    assert main(list(arguments)) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("error: ") for line in lines), lines
+    return [line.removeprefix("error: ") for line in lines]
+
+
+def test_a_plan_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--json", "+experiment=tiny_math", f"store={tmp_path}"]) == 0
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    assert all(n.keys() >= {"stage", "label", "fingerprint", "state", "reason", "inputs", "path"} for n in nodes)
+    stages = [node["stage"] for node in nodes]
+    assert {name: stages.count(name) for name in set(stages)} == {
+        "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 1, "grpo": 3, "evaluate": 24,
+    }  # fmt: skip
+
+
+def fingerprints(capsys: pytest.CaptureFixture[str], store: Path, *overrides: str) -> dict[str, str]:
+    main(["plan", "--json", "+experiment=tiny_math", f"store={store}", *overrides])
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    return {f"{node['stage']}/{node['label']}": node["fingerprint"] for node in nodes}
+
+
+def test_alpha_changes_what_it_reaches_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = fingerprints(capsys, tmp_path)
+    after = fingerprints(capsys, tmp_path, "rejuvenate.alpha=0.6")
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name.split(".")[0] for name in changed} == {
+        "rejuvenate/Rejuvenation", "grpo/Rejuvenation+RL", "evaluate/Rejuvenation", "evaluate/Rejuvenation+RL",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["cluster.default.per_device_batch=4", "cluster.default.graders=2", "cluster.cpus=1", "cluster=inline", "store=x"],
+)
+def test_how_and_where_it_runs_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str
+) -> None:
+    assert fingerprints(capsys, tmp_path) == fingerprints(capsys, tmp_path, override)
+
+
+def test_all_errors_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    found = messages(
+        capsys, "plan", "+experiment=tiny_math", "sft.lr=1", "sft.batch=x", "rejuvenate.alpha=3", "attribute.samples=0"
+    )
+    assert found[0].startswith("sft.lr=1: no such key")
+    assert "rejuvenate.alpha=3: input should be less than or equal to 1" in found
+    assert "attribute.samples=0: input should be greater than or equal to 1" in found
+    assert any(message.startswith("sft.batch='x': ") for message in found)
+
+
+def test_rho_above_what_was_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "rejuvenate.rho=0.2")
+    assert message == "rejuvenate.rho=0.2: above attribute.keep=0.1; raise attribute.keep"
+
+
+def test_an_override_that_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "sft.epochs=3")
+    assert message == "sft.epochs=3: has no effect; every variant or benchmark pins it (32, 4)"
+
+
+def test_unknown_names_say_what_is_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "allowed:" in messages(capsys, "+experiment=tiny_maths")[0]
+    assert "allowed:" in messages(capsys, "plan", "+experiment=tiny_math", "benchmark=[gsm9k]")[0]
+    assert messages(capsys, "plan", "+experiment=tiny_math", "only=[ModSFTT]")[0].startswith(
+        "only: 'ModSFTT' is not a variant; did you mean 'ModSFT'?"
+    )
+    assert "neither a verb" in messages(capsys, "plam", "+experiment=tiny_math")[0]
+
+
+@pytest.mark.parametrize("path", ["/data/a,b", "/data/{a}", "/data/(a"])
+def test_a_path_that_hydra_would_take_apart_shows_the_quoting(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = messages(capsys, "plan", "+experiment=rejuvenate", f"store={path}")
+    assert """'base="/data/a=b,c"'""" in message
+
+
+def test_a_quoted_path_may_have_anything_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = tmp_path / "a=b,c d"
+    assert main(["plan", "--json", "+experiment=tiny_math", f'store="{odd}"']) == 0
+    assert str(odd) in json.loads(capsys.readouterr().out)["nodes"][0]["path"]
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    (message,) = messages(capsys, "+experiment=tiny_math", f"store={tmp_path}/file/store")
+    assert message.startswith(f"store={tmp_path}/file/store: cannot be written: ")
+
+
+def test_hydra_itself_still_answers() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "orchestrator", "+experiment=tiny_math", "--cfg", "job"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "rejuvenate:\n  alpha: 0.5" in done.stdout
