@@ -2,14 +2,14 @@
 
 import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from launch import worker
-from launch.node import read
+from launch.node import InputSpec, NodeSpec, read
 from orchestrator import plan
-from orchestrator.run import Run
 from stages import contract
 from stages.contract import StageError
 from tests.conftest import carry_out, study
@@ -50,19 +50,30 @@ def test_a_failure_is_one_message_and_leaves_no_output(
     monkeypatch.undo()
 
 
-def test_an_input_that_is_damaged_meanwhile_stops_the_node(tmp_path: Path) -> None:
+def test_an_input_that_was_damaged_since_the_plan_stops_the_node(tmp_path: Path) -> None:
     _, found, store = study(tmp_path / "store", BASE)
+    carry_out(found, store)
     base, train = found.nodes.values()
-
-    def damage(run: Run) -> None:
-        store.refresh()
-        folder = store.find(base.stage, base.fingerprint)
-        if folder is not None:
-            (folder / "model.txt").write_text("")
-
-    ((node, message, _),) = carry_out(found, store, watch=damage).failed.values()
-    assert node is train
-    assert message == f"input checkpoint: toy_base {base.fingerprint[:10]} has no valid record in {store.root}"
+    made = {node: store.find(node.stage, node.fingerprint) for node in (base, train)}
+    record = store.record(train.stage, train.fingerprint)
+    assert made[base] and made[train] and record
+    shutil.rmtree(made[train])
+    (made[base] / "model.txt").write_text("")
+    folder = store.job(train.stage, train.fingerprint)
+    NodeSpec(
+        store=str(store.root),
+        stage=train.stage,
+        label=train.label,
+        fingerprint=train.fingerprint,
+        identity=train.identity,
+        inputs={"checkpoint": InputSpec(fingerprint=base.fingerprint, stage="toy_base", artifact=base.fingerprint)},
+        continues=[],
+        resources={},
+    ).write(folder)
+    assert worker.run(folder, {}) == 1
+    assert plan.failure(folder) == (
+        f"input checkpoint: toy_base {base.fingerprint[:10]} has no valid record in {store.root}"
+    )
 
 
 def test_node_json_says_all_that_a_worker_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
