@@ -22,7 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.experiment import ConfigError, instead
 from stages import contract
 
-QUOTING = """a value with = , : or spaces is quoted twice, once for the shell: 'base="/data/a=b,c"'"""
+QUOTING = (
+    """a value with other characters than A-Z a-z 0-9 / . _ - is quoted twice, once for the shell: 'base="/a=b,c"'"""
+)
 
 
 @dataclass(frozen=True)

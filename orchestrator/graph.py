@@ -159,8 +159,11 @@ class _Builder:
                 start["base"] = start["checkpoint"] = self._sources.model(experiment.base, "base")
             self._broken |= {"base", "checkpoint"} if failed else set()
         for kind, data in experiment.data.items():
+            key = next(
+                name for name in experiment.data if experiment.data[name] is data
+            )  # calibration may be another's
             with _Collecting(self._errors) as failed:
-                start[kind] = self._sources.data(data, kind, self._origin(data.stage, kind))
+                start[kind] = self._sources.data(data, key, self._origin(data.stage, key))
             self._broken |= {kind} if failed else set()
         return start
 
