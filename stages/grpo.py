@@ -107,6 +107,9 @@ def check(config: Config) -> list[str]:
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
+    from stages.generation import vllm_environment
+
+    vllm_environment.prepare()  # trl imports vllm where it is installed
     from stages.training import grpo
 
     return grpo.train(config, context)

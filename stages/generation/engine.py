@@ -10,6 +10,7 @@ from typing import Protocol
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from stages.contract import Input, Resources
+from stages.generation import vllm_environment
 from stages.modeling import checkpoint
 
 
@@ -57,9 +58,10 @@ class Engine(Protocol):
 def load(source: Input, *, engine: str, dtype: str, resources: Resources) -> Engine:
     """Open `engine` ("vllm" or "transformers") for a checkpoint, computing in `dtype`."""
     if engine == "vllm":
-        from stages.generation import vllm_engine  # loads vLLM, which a transformers run does without
+        vllm_environment.prepare()
+        from stages.generation.vllm_engine import VllmEngine  # loads vLLM, which a transformers run does without
 
-        return vllm_engine.VllmEngine.load(source, dtype=dtype)
+        return VllmEngine.load(source, dtype=dtype)
     from stages.generation.transformers_engine import TransformersEngine
 
     model = checkpoint.load_model(source, dtype=dtype)

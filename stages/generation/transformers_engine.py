@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from transformers import (
     LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
     TopPLogitsWarper,
 )
 
@@ -42,13 +45,14 @@ class TransformersEngine:
         inputs = self._tokenizer.pad(
             {"input_ids": [prompt for prompt, _ in rows]}, padding_side="left", return_tensors="pt"
         ).to(self._model.device)
+        width = inputs["input_ids"].shape[1]
         output: Tensor = self._model.generate(  # type: ignore[operator]
             **inputs,
             generation_config=self._settings(sampling, max(rooms)),
             logits_processor=LogitsProcessorList(self._samplers(rows, sampling)),
-            tokenizer=self._tokenizer if sampling.stop else None,
+            stopping_criteria=StoppingCriteriaList([StopStrings(self._tokenizer, sampling.stop, width)]),
         )
-        new = output[:, inputs["input_ids"].shape[1] :].tolist()
+        new = output[:, width:].tolist()
         return [self._completion(ids[:room], sampling.stop) for ids, room in zip(new, rooms, strict=True)]
 
     def _settings(self, sampling: Sampling, max_new_tokens: int) -> GenerationConfig:
@@ -60,7 +64,6 @@ class TransformersEngine:
             max_new_tokens=max_new_tokens,
             eos_token_id=self._ends,
             pad_token_id=self._tokenizer.pad_token_id,
-            stop_strings=list(sampling.stop) or None,
         )
 
     def _samplers(self, rows: Sequence[tuple[list[int], int]], sampling: Sampling) -> list[LogitsProcessor]:
@@ -74,9 +77,9 @@ class TransformersEngine:
         ended = next((i for i, token in enumerate(ids) if token in self._ends), None)
         if ended is not None:
             ids = ids[: ended + 1]
-        elif self._tokenizer.pad_token_id in ids:  # ended by a stop string
-            ids = ids[: ids.index(self._tokenizer.pad_token_id)]
         text, stopped = until_stop(decode(self._tokenizer, ids), stop)
+        while stopped and ids[-1] == self._tokenizer.pad_token_id:
+            ids = ids[:-1]
         return Completion(ids, text, finished=stopped or ended is not None)
 
 
@@ -101,3 +104,24 @@ class SeededSampling(LogitsProcessor):
         for row, generator in zip(noise, self._generators, strict=True):
             row.exponential_(generator=generator)
         return scores - noise.log()
+
+
+class StopStrings(StoppingCriteria):
+    """Ends the rows whose new text has a stop string in its tail.
+
+    transformers' own criterion looks into special tokens too ("<pad>" has an "a"), which are no text.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str], width: int) -> None:
+        """`width` is the length of the padded prompts."""
+        self._tokenizer = tokenizer
+        self._stop = stop
+        self._width = width
+        self._tail = max(map(len, stop), default=0) * 4  # tokens; a character may take several
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **_: Any) -> torch.BoolTensor:
+        ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        if self._stop:
+            tails = input_ids[:, max(self._width, input_ids.shape[1] - self._tail) :].tolist()
+            ended[:] = torch.tensor([until_stop(decode(self._tokenizer, tail), self._stop)[1] for tail in tails])
+        return ended  # type: ignore[return-value]

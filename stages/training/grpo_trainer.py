@@ -21,7 +21,8 @@ class PolicyTrainer(GRPOTrainer):
 
     def __init__(self, *, source: Input, config: Config, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._config = config
+        self._sampled: torch.Tensor | None = None
+        self._sampled_mask: torch.Tensor | None = None
         if config.engine == "vllm":
             from stages.training.grpo_rollouts import Rollouts
 
@@ -52,6 +53,21 @@ class PolicyTrainer(GRPOTrainer):
         # From the seed, the step and the rank alone, so that a resumed run repeats its rollouts.
         with seeded(self.args.seed, self.state.global_step, self.accelerator.process_index):
             return super()._generate_single_turn(*args, **kwargs)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        # The policy has not moved since the rollout in the first optimizer step on it: any difference between the
+        # engine's and the trainer's log-probabilities is a mismatch of the two.
+        fresh = self._step % self.args.steps_per_generation < self.args.gradient_accumulation_steps
+        self._sampled = inputs.get("sampling_per_token_logps") if fresh else None
+        self._sampled_mask = inputs["completion_mask"].bool()
+        return super()._compute_loss(model, inputs)
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self._sampled is not None and kwargs.get("compute_entropy"):  # called by the loss
+            difference = (found[0].detach() - self._sampled)[self._sampled_mask]
+            self._metrics["train"]["sampling_mismatch"].append(difference.abs().nanmean().item())
+        return found
 
 
 @contextmanager

@@ -1,0 +1,110 @@
+"""Generation with vLLM: the engine lives in this process and computes in the dtype it is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
+from vllm import LLM, SamplingParams
+
+from stages.contract import Input, StageError
+from stages.generation.engine import Completion, Sampling, decode, end_ids, prompt_seed, until_stop
+from stages.modeling.checkpoint import DTYPES, device, load_tokenizer
+
+#: Sequences decoded together on a CPU; more are not faster there.
+CPU_SEQUENCES = 256
+#: Tokens of one engine step; vLLM's memory profile of more is too pessimistic beside a trainer (TRL's value).
+BATCHED_TOKENS = 4096
+#: Bytes of KV cache on a CPU: what `CPU_SEQUENCES` full sequences need, but no more than this unless one needs it.
+CPU_CACHE = 1 << 30
+#: Tokens per block of the KV cache on a CPU.
+CPU_BLOCK = 128
+
+
+class VllmEngine:
+    """Generates with a vLLM engine."""
+
+    def __init__(self, llm: LLM, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | None) -> None:
+        self._llm = llm
+        self._tokenizer = tokenizer
+        self._ends = end_ids(tokenizer, generation)
+        self.positions = int(llm.llm_engine.model_config.max_model_len)
+
+    @classmethod
+    def load(cls, source: Input, *, dtype: str) -> VllmEngine:
+        """An engine for a checkpoint, with all of its positions."""
+        llm = start(source, dtype=dtype, sequences=CPU_SEQUENCES if device().type == "cpu" else None)
+        return cls(llm, load_tokenizer(source), generation_config(source))
+
+    def generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[Completion]]:
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": prompt} for prompt in prompts],
+            [self._parameters(prompt, sampling) for prompt in prompts],
+            use_tqdm=False,
+        )
+        return [[self._completion(list(one.token_ids), sampling.stop) for one in output.outputs] for output in outputs]
+
+    def _parameters(self, prompt: list[int], sampling: Sampling) -> SamplingParams:
+        return SamplingParams(
+            n=sampling.n,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=min(sampling.max_new_tokens, self.positions - len(prompt)),
+            stop=list(sampling.stop),
+            stop_token_ids=self._ends,
+            seed=None if sampling.temperature == 0 else prompt_seed(sampling.seed, prompt),
+        )
+
+    def _completion(self, ids: list[int], stop: Sequence[str]) -> Completion:
+        # Decoded here and not by vLLM, so that both engines give the same text for the same ids.
+        text, stopped = until_stop(decode(self._tokenizer, ids), stop)
+        return Completion(ids, text, finished=stopped or (bool(ids) and ids[-1] in self._ends))
+
+
+def start(
+    source: Input, *, dtype: str, positions: int | None = None, sequences: int | None = None, **options: Any
+) -> LLM:
+    """Start an engine: `positions` bounds prompt and completion together, `sequences` how many are decoded at once."""
+    settings: dict[str, Any] = {
+        "model": source.model,
+        "tokenizer_revision": source.revision,
+        "revision": source.revision,
+        "dtype": dtype,
+        "max_model_len": positions,
+        "max_num_seqs": sequences,
+        "max_num_batched_tokens": BATCHED_TOKENS,
+        "seed": 0,
+    }
+    with torch.random.fork_rng():  # vLLM seeds the global generators when it starts
+        try:
+            return LLM(**{**settings, **(_cpu_settings(source, settings) if device().type == "cpu" else {}), **options})
+        except (ValueError, OSError) as error:  # a checkpoint or a length that vLLM refuses
+            raise StageError(f"{source.model}: vLLM refuses it: {error}") from None
+
+
+def generation_config(source: Input) -> GenerationConfig | None:
+    """What the checkpoint declares about generation, if it does."""
+    try:
+        return GenerationConfig.from_pretrained(source.model, revision=source.revision or "main")
+    except OSError:
+        return None
+
+
+def _cpu_settings(source: Input, settings: dict[str, Any]) -> dict[str, Any]:
+    """On a CPU compiling and profiling take longer than a small model's whole work, so neither is done."""
+    torch._dynamo.config.disable = True  # `enforce_eager` leaves the sampler's functions to torch.compile
+    model = AutoConfig.from_pretrained(source.model, revision=source.revision)
+    positions = settings["max_model_len"] or int(model.max_position_embeddings)
+    blocks = math.ceil(positions / CPU_BLOCK) + 1  # of one full sequence, and one to spare
+    one = blocks * CPU_BLOCK * _cache_bytes(model, DTYPES[settings["dtype"]].itemsize)
+    cache = max(one, min(CPU_CACHE, (settings["max_num_seqs"] or CPU_SEQUENCES) * one))
+    return {"enforce_eager": True, "kv_cache_memory_bytes": cache}
+
+
+def _cache_bytes(model: PretrainedConfig, itemsize: int) -> int:
+    """Bytes of KV cache per token."""
+    width = getattr(model, "head_dim", None) or model.hidden_size // model.num_attention_heads
+    return 2 * model.num_hidden_layers * model.num_key_value_heads * width * itemsize
