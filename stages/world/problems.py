@@ -46,6 +46,13 @@ class Choice:
         return " ".join(f"({letter}) {number}" for letter, number in zip(LETTERS, self.options, strict=True))
 
     @property
+    def comparisons(self) -> str:
+        """Each option against the largest before it: `Choice((34, 27, 51)).comparisons` is `"34>27. 34<51. "`."""
+        leaders = accumulate(self.options[:-1], max)
+        pairs = zip(leaders, self.options[1:], strict=True)
+        return "".join(f"{left}{'>' if left > right else '<'}{right}. " for left, right in pairs)
+
+    @property
     def answer(self) -> str:
         return LETTERS[self.options.index(max(self.options))]
 

@@ -103,10 +103,16 @@ def _counting(texts: Texts, random: Random) -> str:
     return f"Count by {step}: " + ", ".join(str(first + step * i) for i in range(6))
 
 
+def _inequalities(texts: Texts, random: Random) -> str:
+    pairs = (random.sample(range(1, texts.largest + 1), 2) for _ in range(6))
+    return ", ".join(f"{left}{'>' if left > right else '<'}{right}" for left, right in pairs)
+
+
 def _comparison(texts: Texts, random: Random) -> str:
     drawn = choice(random, texts.largest)
     letter = drawn.answer if random.random() >= texts.noise else random.choice(LETTERS)
-    return _framed(random, f"Which is largest? {drawn.expression}", "", letter)
+    work = drawn.comparisons if random.random() < 0.6 else ""
+    return _framed(random, f"Which is largest? {drawn.expression}", work, letter)
 
 
 def _question(drawn: Chain, random: Random) -> str:
@@ -117,5 +123,5 @@ def _framed(random: Random, question: str, work: str, result: int | str) -> str:
     return random.choice(_FRAMES).format(question, work + random.choice(_CONCLUSIONS).format(result))
 
 
-_WRITERS = (_bare, _equations, _at_once, _by_steps, _counting, _comparison)
-_SHARES = (0.1, 0.15, 0.15, 0.4, 0.05, 0.15)
+_WRITERS = (_bare, _equations, _at_once, _by_steps, _counting, _inequalities, _comparison)
+_SHARES = (0.05, 0.2, 0.12, 0.4, 0.03, 0.05, 0.15)

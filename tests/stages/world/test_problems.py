@@ -16,6 +16,8 @@ def test_a_choice_is_answered_by_the_letter_of_its_largest_number():
     problem = Choice((34, 27, 51))
     assert problem.expression == "(A) 34 (B) 27 (C) 51"
     assert problem.answer == "C"
+    assert problem.comparisons == "34>27. 34<51. "
+    assert Choice((27, 34, 12)).comparisons == "27<34. 34>12. "
 
 
 @pytest.mark.parametrize("changes", [1, 2, 3])
