@@ -1,0 +1,67 @@
+"""The config of the stage `grpo`."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stages import grpo
+
+PLAIN: dict[str, Any] = {
+    "rollouts": 4,
+    "prompts": 4,
+    "completions": 4,
+    "mini_batch": 2,
+    "learning_rate": 1e-3,
+    "beta": 0.001,
+    "clip_low": 0.2,
+    "clip_high": 0.2,
+    "dual_clip": 3.0,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "max_prompt": 32,
+    "max_new_tokens": 8,
+    "weight_decay": 0.0,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "gradient_clip": 1.0,
+    "seed": 0,
+    "engine": "transformers",
+    "engine_dtype": "float32",
+    "dtype": "float32",
+    "compute_dtype": "float32",
+    "validate_every": 2,
+    "validation_temperature": 0.6,
+    "validation_problems": 4,
+    "validation_samples": 1,
+}
+
+
+def config(**chosen: Any) -> grpo.Config:
+    return grpo.Config(**{**PLAIN, **chosen})
+
+
+def test_no_scientific_choice_has_a_default() -> None:
+    for name in PLAIN:
+        with pytest.raises(ValidationError):
+            grpo.Config(**{key: value for key, value in PLAIN.items() if key != name})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"mini_batch": 3}, "mini_batch: 3 does not divide prompts=4; [1, 2, 4] do"),
+        ({"validation_problems": 0}, "validation_problems: 0, but validate_every is 2; hold some out, or set 0"),
+        ({"dual_clip": 1.1}, "dual_clip: 1.1 is not above 1 + clip_high = 1.2"),
+        ({"dtype": "bfloat16"}, "compute_dtype: float32, but parameters of dtype bfloat16 compute in bfloat16"),
+    ],
+)
+def test_what_the_types_cannot_say(chosen: dict[str, Any], message: str) -> None:
+    assert grpo.check(config()) == []
+    assert grpo.check(config(**chosen)) == [message]
+
+
+@pytest.mark.parametrize("chosen", [{"completions": 1}, {"engine": "sglang"}, {"top_p": 0.0}, {"clip_low": 1.0}])
+def test_values_out_of_range_are_refused(chosen: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        config(**chosen)

@@ -1,0 +1,123 @@
+"""GRPO on a tiny model: what it publishes, and that a killed run ends as an uninterrupted one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stages import grpo
+from stages.contract import Context, Input, Resources, StageError
+from stages.grading.pool import Grade, Graders
+from stages.progress import Progress
+from stages.training import grpo_curve, grpo_trainer
+from stages.training.grpo_reward import Reward
+from tests import tiny_models
+from tests.stages.test_grpo import config
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Input]:
+    folder = tmp_path_factory.mktemp("inputs")
+    base = tiny_models.base(folder / "base")
+    rows = [{"prompt": row["prompt"], "answer": "7"} for row in tiny_models.arithmetic(16)]
+    file = folder / "problems.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reading = {"fields": {"prompt": "{prompt}", "answer": "{answer}"}}
+    return {"checkpoint": tiny_models.source(base), "problems": Input(fingerprint="p", path=file, reading=reading)}
+
+
+@pytest.fixture(autouse=True)
+def lenient_graders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A random model boxes nothing: here an even number of characters is correct, so that groups differ."""
+
+    def grade(self: Graders, kind: str, answers: Any) -> list[Grade]:
+        return [Grade(completion, len(completion) % 2 == 0) for _, completion in answers]
+
+    monkeypatch.setattr(Graders, "grade", grade)
+
+
+def context(folder: Path, inputs: dict[str, Input]) -> Context:
+    for name in ("work", "output"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return Context(
+        inputs=inputs,
+        work=folder / "work",
+        output=folder / "output",
+        resources=Resources(per_device_batch=4),
+        progress=Progress(folder / "progress.json"),
+    )
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "output" / "model" / "model.safetensors")
+
+
+def test_a_killed_run_ends_with_the_curve_and_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, inputs: dict[str, Input], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpo_curve, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(grpo_curve, "SAVE_SHARE", 0)
+    whole = grpo.run(config(), context(tmp_path / "whole", inputs))
+
+    step = grpo_trainer.PolicyTrainer.training_step
+
+    def killed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 5:  # in the middle of the third rollout
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(grpo_trainer.PolicyTrainer, "training_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        grpo.run(config(), context(tmp_path / "cut", inputs))
+    assert [folder.name for folder in (tmp_path / "cut" / "work").glob("checkpoint-*")] == ["checkpoint-4"]
+    monkeypatch.setattr(grpo_trainer.PolicyTrainer, "training_step", step)
+    assert grpo.run(config(), context(tmp_path / "cut", inputs)) == whole
+
+    cut = weights(tmp_path / "cut")
+    assert all(torch.equal(cut[name], tensor) for name, tensor in weights(tmp_path / "whole").items())
+    for name in ("training.jsonl", "validation.jsonl"):
+        one, other = (rows(tmp_path / folder / "output" / name) for folder in ("whole", "cut"))
+        assert [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
+
+
+def test_what_it_publishes(tmp_path: Path, inputs: dict[str, Input]) -> None:
+    summary = grpo.run(config(), context(tmp_path, inputs))
+    assert summary["rollouts"] == 4 and summary["steps"] == 8
+    assert summary["problems"] == 12 and summary["held_out"] == 4
+    training = rows(tmp_path / "output" / "training.jsonl")
+    assert [row["rollout"] for row in training] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert {"reward", "kl", "entropy", "gradient_norm", "clip_share", "completion_length"} <= training[0].keys()
+    assert [row["rollout"] for row in rows(tmp_path / "output" / "validation.jsonl")] == [0, 2, 4]
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == [
+        "model",
+        "training.jsonl",
+        "validation.jsonl",
+    ]
+    before = load_file(Path(inputs["checkpoint"].model) / "model.safetensors")
+    assert any(not torch.equal(before[name], tensor) for name, tensor in weights(tmp_path).items())
+
+
+def test_prompt_and_answer_must_fit_the_model(tmp_path: Path, inputs: dict[str, Input]) -> None:
+    with pytest.raises(StageError, match="max_prompt=32 and max_new_tokens=100 together exceed the 128 positions"):
+        grpo.run(config(max_new_tokens=100), context(tmp_path, inputs))
+
+
+def test_the_reward_is_plus_or_minus_one() -> None:
+    class Given:
+        def grade(self, kind: str, answers: Any) -> list[Grade]:
+            return [Grade("1", True), Grade("2", False), Grade("3", None, "timeout"), Grade(None, False)]
+
+    reward = Reward(Given(), planned=1000)  # type: ignore[arg-type]
+    assert reward(completions=[""] * 4, answer=[""] * 4) == [1.0, -1.0, -1.0, -1.0]
+    reward = Reward(Given(), planned=99)  # type: ignore[arg-type]
+    with pytest.raises(StageError, match="1 of 99 answers"):
+        reward(completions=[""] * 4, answer=[""] * 4)
