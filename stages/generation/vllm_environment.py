@@ -7,7 +7,6 @@ import os
 _VARIABLES = {
     # The engine runs in this process: its weights can be updated in place, its generator seeded, its memory freed.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    # TRL turns everything below ERROR off when it is imported first; the engine's lines belong into the log.
     "VLLM_LOGGING_LEVEL": "INFO",
     "VLLM_LOGGING_COLOR": "0",
     "VLLM_NO_USAGE_STATS": "1",
@@ -15,6 +14,8 @@ _VARIABLES = {
 
 
 def prepare() -> None:
-    """Set what the user has not set. Called before the first import of vllm, which is also before that of trl."""
+    """Set what the user has not set. Called before anything imports vllm, as TRL's GRPOTrainer does too."""
+    if os.environ.get("VLLM_LOGGING_LEVEL") == "ERROR":  # TRL sets it when it is imported; the engine's lines matter
+        del os.environ["VLLM_LOGGING_LEVEL"]
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)

@@ -40,6 +40,8 @@ def train(config: Config, context: Context) -> dict[str, Any]:
 def _trainer(config: Config, context: Context, problems: Problems, graders: Graders) -> PolicyTrainer:
     source = context.inputs["checkpoint"]
     arguments = grpo_settings.arguments(config, context)
+    if source.revision is not None:
+        arguments.model_init_kwargs = {"revision": source.revision}  # for the reference, which TRL loads by name
     model = load_model(source, dtype=config.dtype)
     if config.max_prompt + config.max_new_tokens > model.config.max_position_embeddings:
         raise StageError(

@@ -51,6 +51,11 @@ class Rollouts(VLLMGeneration):
         # vLLM's reload unpacks, loads and packs again.
         runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
         runner.reload_weights(weights_iterator=self._iter_named_params())
+        if self.model.config.tie_word_embeddings:
+            # The reload never meets the head of a tied model: its packed copy of the embedding would stay the old one.
+            engine_model = runner.get_model()
+            head = engine_model.lm_head.tie_weights(engine_model.model.embed_tokens)
+            head.quant_method.process_weights_after_loading(head)
         self.llm.reset_prefix_cache()
 
     def _init_vllm(self) -> None:

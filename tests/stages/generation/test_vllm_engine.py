@@ -1,4 +1,4 @@
-"""vLLM against transformers on a tiny model. One engine per process: it cannot be started twice."""
+"""vLLM against transformers on a tiny model, in a process of its own, whose log shows the engine."""
 
 import os
 import subprocess

@@ -24,15 +24,24 @@ pytestmark = pytest.mark.slow
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Input]:
     folder = tmp_path_factory.mktemp("inputs")
     base = tiny_models.base(folder / "base")
-    rows = [{"prompt": row["prompt"], "answer": "7"} for row in tiny_models.arithmetic(16)]
-    file = folder / "problems.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    reading = {"fields": {"prompt": "{prompt}", "answer": "{answer}"}}
-    return {"checkpoint": tiny_models.source(base), "problems": Input(fingerprint="p", path=file, reading=reading)}
+    return {"checkpoint": tiny_models.source(base), "problems": problems(folder)}
 
 
 @pytest.fixture(autouse=True)
 def lenient_graders(monkeypatch: pytest.MonkeyPatch) -> None:
+    graders_by_length(monkeypatch)
+
+
+def problems(folder: Path) -> Input:
+    """Sixteen problems; no random model solves them."""
+    file = folder / "problems.jsonl"
+    rows = [{"prompt": row["prompt"], "answer": "7"} for row in tiny_models.arithmetic(16)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reading = {"fields": {"prompt": "{prompt}", "answer": "{answer}"}}
+    return Input(fingerprint="p", path=file, reading=reading)
+
+
+def graders_by_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """A random model boxes nothing: here an even number of characters is correct, so that groups differ."""
 
     def grade(self: Graders, kind: str, answers: Any) -> list[Grade]:
