@@ -96,6 +96,7 @@ def environment(resources: Resources, gpus: list[int]) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         LIFELINE: "1",
         "OMP_NUM_THREADS": str(resources.cpus),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait take the cores of the job beside
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",

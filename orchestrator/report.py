@@ -55,25 +55,26 @@ class Table:
 
 def table(experiment: Experiment, graph: Graph, store: Store) -> Table:
     """The table of whatever is published now."""
-    groups = {
-        group: [name for name, benchmark in experiment.benchmarks.items() if benchmark.group == group]
-        for group in ("ID", "OOD", "extra")
-    }
-    columns = [*groups["ID"], "ID avg", *groups["OOD"], "OOD avg", *groups["extra"], "avg"]
-    rows: dict[str, list[Score | None]] = {}
+    columns, rows = list(columns_of(experiment)), {}
     for variant in experiment.variants:
         found = {name: _score(graph, store, variant, name) for name in experiment.benchmarks}
-        id_average = average(found[name] for name in groups["ID"])
-        ood_average = average(found[name] for name in groups["OOD"])
-        rows[variant] = [
-            *(found[name] for name in groups["ID"]),
-            id_average,
-            *(found[name] for name in groups["OOD"]),
-            ood_average,
-            *(found[name] for name in groups["extra"]),
-            average([id_average, ood_average]),
-        ]
+        for column, members in columns_of(experiment).items():
+            found[column] = average(found[name] for name in members) if members else found[column]
+        rows[variant] = [found[column] for column in columns]
     return Table(columns, rows)
+
+
+def columns_of(experiment: Experiment) -> dict[str, list[str]]:
+    """Columns in order, each with the columns that it is the average of (none for a benchmark)."""
+    groups: dict[str, list[str]] = {"ID": [], "OOD": [], "extra": []}
+    for name, benchmark in experiment.benchmarks.items():
+        groups[benchmark.group].append(name)
+    averages = {f"{group} avg": groups[group] for group in ("ID", "OOD") if groups[group]}
+    columns: dict[str, list[str]] = {}
+    for group, names in groups.items():
+        columns |= {name: [] for name in names}
+        columns |= {name: members for name, members in averages.items() if name == f"{group} avg"}
+    return columns | ({"avg": list(averages)} if len(averages) == 2 else {})
 
 
 def write(result: Table, folder: Path) -> list[Path]:
