@@ -61,8 +61,11 @@ def run_verb(arguments: list[str], as_json: bool) -> int:
         carrying_out = run.Run(study.graph, study.store, study.experiment.cluster, watch)
         outcome = carrying_out.carry_out()
         watch.finish(carrying_out)
-    for node, message, log in outcome.failed.values():
-        print(f"error: {node.stage}/{node.label}: {message}\n  log: {log}", file=sys.stderr)
+    for node, messages, log in outcome.failed.values():
+        for message in messages:
+            print(f"error: {node.stage}/{node.label}: {message}", file=sys.stderr)
+        if log.exists():  # not when it ran in this process, and printed here
+            print(f"  log: {log}", file=sys.stderr)
     if outcome.blocked:
         names = ", ".join(f"{node.stage}/{node.label}" for node in outcome.blocked)
         print(f"not run, because what they need failed: {names}", file=sys.stderr)

@@ -78,7 +78,7 @@ def _reason(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) ->
     """Why a node will be run: what became of it before, or what it waits for."""
     job = store.job(node.stage, node.fingerprint)
     if (job / ERROR).is_file():
-        return f"failed before: {failure(job)}"
+        return f"failed before: {'; '.join(failure(job))}"
     if (job / "attempts").is_file():
         return "was interrupted; continues"
     if store.damaged(node.stage, node.fingerprint) is not None:
@@ -87,12 +87,12 @@ def _reason(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) ->
     return f"new; after {', '.join(_name(need) for need in waits)}" if waits else "new"
 
 
-def failure(job: Path) -> str:
-    """The message that a failed attempt left in the node's folder, on one line."""
+def failure(job: Path) -> list[str]:
+    """The messages that a failed attempt left in the node's folder, one an error."""
     try:
-        return " ".join(str(json.loads((job / ERROR).read_text())["message"]).split())
+        return str(json.loads((job / ERROR).read_text())["message"]).splitlines()
     except (OSError, ValueError, KeyError):
-        return "no message was left; see the log"
+        return ["no message was left; see the log"]
 
 
 def _name(node: Node) -> str:

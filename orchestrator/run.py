@@ -36,10 +36,10 @@ class Batch:
 
 @dataclass
 class Outcome:
-    """What became of a run: nodes by fingerprint. `failed` has the message and the log of each."""
+    """What became of a run. `failed` has each node's messages and log, by fingerprint."""
 
     executed: list[Node] = field(default_factory=list)
-    failed: dict[str, tuple[Node, str, Path]] = field(default_factory=dict)
+    failed: dict[str, tuple[Node, list[str], Path]] = field(default_factory=dict)
     blocked: list[Node] = field(default_factory=list)
 
 
@@ -141,15 +141,14 @@ class Run:
                     self._done.add(node.fingerprint)
                     self.outcome.executed.append(node)
                 else:
-                    message = self._why_not(node, batch.handle.poll())
-                    self.outcome.failed[node.fingerprint] = (node, message, batch.log)
+                    messages = self._why_not(node, batch.handle.poll())
+                    self.outcome.failed[node.fingerprint] = (node, messages, batch.log)
         return bool(finished)
 
-    def _why_not(self, node: Node, code: int | None) -> str:
-        job = self.store.job(node.stage, node.fingerprint)
+    def _why_not(self, node: Node, code: int | None) -> list[str]:
         if code is not None and code < 0:
-            return f"its worker was killed by signal {-code}; the same command continues it"
-        return plan.failure(job)
+            return [f"its worker was killed by signal {-code}; the same command continues it"]
+        return plan.failure(self.store.job(node.stage, node.fingerprint))
 
 
 def _spec(given: Node | Source) -> InputSpec:

@@ -42,7 +42,7 @@ def test_a_failure_is_one_message_and_leaves_no_output(
     _, found, store = study(tmp_path / "store", BASE)
     failing(monkeypatch, error)
     outcome = carry_out(found, store)
-    ((node, shown, _),) = outcome.failed.values()
+    ((node, (shown,), _),) = outcome.failed.values()
     assert shown.startswith(message)
     job = store.job(node.stage, node.fingerprint)
     assert not (job / "out").exists()
@@ -71,9 +71,9 @@ def test_an_input_that_was_damaged_since_the_plan_stops_the_node(tmp_path: Path)
         resources={},
     ).write(folder)
     assert worker.run(folder, {}) == 1
-    assert plan.failure(folder) == (
+    assert plan.failure(folder) == [
         f"input checkpoint: toy_base {base.fingerprint[:10]} has no valid record in {store.root}"
-    )
+    ]
 
 
 def test_node_json_says_all_that_a_worker_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,8 +91,8 @@ def test_a_failure_blocks_what_needs_it_and_nothing_else(tmp_path: Path) -> None
     }
     _, found, store = study(tmp_path / "store", variants)
     outcome = carry_out(found, store)
-    ((node, message, _),) = outcome.failed.values()
-    assert (node.label, message) == ("Bad", "toy_train.limit=1.0: reached 24.0")
+    ((node, messages, _),) = outcome.failed.values()
+    assert (node.label, messages) == ("Bad", ["toy_train.limit=1.0: reached 24.0"])
     assert [node.label for node in outcome.blocked] == ["Bad"]
     assert [node.label for node in outcome.executed] == ["base", "Good", "Good"]
     failed = next(entry for entry in plan.make(found, store) if entry.node is node)
@@ -163,7 +163,7 @@ def workers(store: Path) -> list[int]:
 @pytest.mark.parametrize("victim", ["head", "worker"])
 def test_killed_at_any_moment_the_same_command_finishes_the_study(tmp_path: Path, victim: str) -> None:
     dice = random.Random(0)
-    for round in range(6):
+    for round in range(10):
         store = tmp_path / f"store{round}"
         store.mkdir()
         running = head(store)
