@@ -53,11 +53,11 @@ def run(folder: Path, shared: dict[Any, Any]) -> int:
                 _attempt(spec, folder, shared)
             shutil.rmtree(folder, ignore_errors=True)
     except Exception as error:  # the boundary: every failure is recorded for the head, which shows it
+        _record_failure(folder, error)  # first: it frees the space that the log may need on a full disk
         if isinstance(error, StageError):
             print(f"{folder}: {error}", file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
-        _record_failure(folder, error)
         return 1
     return 0
 
