@@ -110,11 +110,15 @@ class Sources:
         return Source(name=data.path, path=path, content={"sha256": self._sha256(file)}, reading=reading)
 
     def remember(self) -> None:
-        """Keep the hashes for the next time."""
-        if self._fresh and self._memory.parent.is_dir():
-            draft = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        """Keep the hashes for the next time, if that is possible: without them the bytes are read again."""
+        if not self._fresh or not self._memory.parent.is_dir():
+            return
+        draft = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        try:
             draft.write_text(json.dumps({**_read_json(self._memory), **self._fresh}))
             os.replace(draft, self._memory)
+        except OSError:  # a full disk, or somebody else's store
+            draft.unlink(missing_ok=True)
 
     def _hub(self, id: str, revision: str | None, kind: str, reading: dict[str, Any], key: str) -> Source:
         commit = revision if revision and re.fullmatch(r"[0-9a-f]{40}", revision) else None
