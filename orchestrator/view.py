@@ -125,14 +125,13 @@ class Watch:
             waited = time.time() - batch.started
             self._progress.update(self._lines[batch], description=label, metrics=f"starting, {waited:.0f} s")
             return
-        seconds = max(progress["updated"] - progress["started"], 1e-6)
         metrics = "  ".join(f"{name} {value:.4g}" for name, value in progress["metrics"].items())
         self._progress.update(
             self._lines[batch],
             description=label,
             total=progress["total"],
             completed=progress["step"],
-            rate=f"{progress['step'] / seconds:.2g}/s",
+            rate=f"{progress['rate']:.2g}/s",
             metrics=escape(f"{progress['note']} {metrics}".strip()),
         )
 

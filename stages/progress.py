@@ -12,27 +12,25 @@ INTERVAL = 0.5
 
 
 class Progress:
-    """Writes `{step, total, started, updated, note, metrics}`; `update` is cheap enough for every training step."""
+    """Writes `{step, total, rate, updated, note, metrics}`; `update` is cheap enough for every training step.
+
+    `rate` is in steps per second since the first update: a node that continues has not made the steps before it.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._started = time.time()
+        self._first: tuple[int, float] | None = None
         self._written = 0.0
 
     def update(self, step: int, total: int, *, note: str = "", **metrics: float) -> None:
         """Report that `step` of `total` is done. `metrics` are shown as they are named (loss, reward)."""
         now = time.time()
+        first_step, first_time = self._first = self._first or (step, now)
         if now - self._written < INTERVAL and step < total:
             return
         self._written = now
-        line: dict[str, object] = {
-            "step": step,
-            "total": total,
-            "started": self._started,
-            "updated": now,
-            "note": note,
-            "metrics": metrics,
-        }
+        rate = (step - first_step) / (now - first_time) if step > first_step and now > first_time else 0.0
+        line = {"step": step, "total": total, "rate": rate, "updated": now, "note": note, "metrics": metrics}
         draft = self._file.with_name(self._file.name + ".draft")
         draft.write_text(json.dumps(line))
         os.replace(draft, self._file)
