@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -57,6 +58,7 @@ def run_verb(arguments: list[str], as_json: bool) -> int:
     if unresolved:
         raise ConfigError(map(str, unresolved))
     _check_writable(study.store)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
     with view.Watch(study.store, view.console(errors=as_json)) as watch:
         carrying_out = run.Run(study.graph, study.store, study.experiment.cluster, watch)
         outcome = carrying_out.carry_out()

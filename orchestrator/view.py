@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table as RichTable
 
 from orchestrator.graph import Graph
@@ -82,7 +83,6 @@ class Watch:
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[metrics]}"),
             console=out,
             transient=True,
@@ -131,7 +131,7 @@ class Watch:
             description=label,
             total=progress["total"],
             completed=progress["step"],
-            rate=f"{progress['rate']:.2g}/s",
+            rate=_pace(progress),
             metrics=escape(f"{progress['note']} {metrics}".strip()),
         )
 
@@ -140,6 +140,14 @@ class Watch:
         reports = {node: read_progress(self._store, node.stage, node.fingerprint) for node in batch.nodes}
         node = max(batch.nodes, key=lambda node: (reports[node] or {}).get("updated", 0.0))
         return escape(f"{node.stage}/{node.label}"), reports[node]
+
+
+def _pace(progress: dict[str, Any]) -> str:
+    """Steps per second and the time that is left at that rate: `2.5/s 0:01:20 left`; nothing before there is a rate."""
+    if not progress["rate"]:
+        return ""
+    left = timedelta(seconds=round((progress["total"] - progress["step"]) / progress["rate"]))
+    return f"{progress['rate']:.2g}/s {left} left"
 
 
 def read_progress(store: Store, stage: str, fingerprint: str) -> dict[str, Any] | None:
