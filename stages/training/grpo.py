@@ -13,7 +13,7 @@ from stages.contract import Context, StageError
 from stages.grading.pool import Graders
 from stages.grpo import Config
 from stages.modeling.checkpoint import load_model, load_tokenizer
-from stages.training import grpo_curve, grpo_problems, grpo_settings, sft_state
+from stages.training import checkpoints, grpo_curve, grpo_problems, grpo_settings
 from stages.training.grpo_curve import Saves, Watch
 from stages.training.grpo_problems import Problems
 from stages.training.grpo_reward import Reward
@@ -25,14 +25,14 @@ def train(config: Config, context: Context) -> dict[str, Any]:
     """Train, or go on training, to the last rollout; write the checkpoint and the curves; return the summary."""
     tokenizer = load_tokenizer(context.inputs["checkpoint"])
     problems = grpo_problems.load(context.inputs["problems"], tokenizer, config)
-    sft_state.discard_incomplete(context.work)
-    done = sft_state.latest(context.work)
+    checkpoints.discard_incomplete(context.work)
+    done = checkpoints.latest(context.work)
     if done is None or _step(done) < config.rollouts * config.steps_per_rollout:
         with Graders(context.resources.graders) as graders:
             trainer = _trainer(config, context, problems, graders)
             trainer.train(resume_from_checkpoint=str(done) if done else None)
             trainer.accelerator.wait_for_everyone()
-        done = sft_state.latest(context.work)
+        done = checkpoints.latest(context.work)
     assert done is not None
     return _publish(done, config, context) | problems.counts
 
@@ -66,7 +66,7 @@ def _trainer(config: Config, context: Context, problems: Problems, graders: Grad
 
 
 def _publish(done: Path, config: Config, context: Context) -> dict[str, Any]:
-    sft_state.publish(done, context.output / "model", context.state)
+    checkpoints.publish(done, context.output / "model", context.state)
     shutil.rmtree(context.state)  # nothing continues a GRPO run, and the optimizer is twice the model's size
     log = json.loads((done / "trainer_state.json").read_text())["log_history"]
     training = grpo_curve.training(log, config.steps_per_rollout)

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from stages.contract import StageError
 from stages.grpo import Config
 from stages.progress import Progress
-from stages.training import sft_state
+from stages.training import checkpoints
 from stages.training.grpo_validation import PREFIX
 
 #: Metrics of `training.jsonl`: name there -> name in the trainer's log. With several optimizer steps per rollout, the
@@ -77,7 +77,7 @@ class Saves(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            sft_state.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+            checkpoints.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
         self._saved = time.monotonic()
         self._cost = self._saved - self._asked
 

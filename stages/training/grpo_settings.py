@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from trl import GRPOConfig
 
-from stages.contract import Context, StageError
+from stages.contract import Context
 from stages.grpo import Config
 from stages.modeling.checkpoint import device
+from stages.training.batches import split
 
 
 def arguments(config: Config, context: Context) -> GRPOConfig:
@@ -58,26 +59,10 @@ def arguments(config: Config, context: Context) -> GRPOConfig:
     return settings
 
 
-def split(batch: int, per_device: int, world: int) -> tuple[int, int]:
-    """(sequences per device, micro-batches per optimizer step) that make up `batch` exactly.
-
-    `per_device` is the most that a device may take at once; the largest divisor below it is taken.
-    `split(1024, 8, 8)` is `(8, 16)`, `split(96, 20, 1)` is `(16, 6)`.
-    """
-    if batch % world:
-        possible = [devices for devices in range(1, batch + 1) if batch % devices == 0]
-        raise StageError(
-            f"mini_batch x completions = {batch} sequences per step cannot be split over {world} devices; "
-            f"possible numbers of devices: {', '.join(map(str, possible))}"
-        )
-    share = batch // world
-    micro = max(size for size in range(1, min(per_device, share) + 1) if share % size == 0)
-    return micro, share // micro
-
-
 def _divide(settings: GRPOConfig, config: Config, per_device: int) -> None:
     """Batch sizes: an optimizer step is a mini-batch, a generation batch is a rollout."""
-    micro, accumulation = split(config.mini_batch * config.completions, per_device, settings.world_size)
+    batch = config.mini_batch * config.completions
+    micro, accumulation = split("mini_batch x completions", batch, per_device, settings.world_size)
     settings.per_device_train_batch_size = micro
     settings.gradient_accumulation_steps = accumulation
     settings.steps_per_generation = accumulation * config.steps_per_rollout

@@ -14,7 +14,8 @@ from stages.contract import Context, StageError
 from stages.modeling.checkpoint import device, load_model, load_tokenizer
 from stages.progress import Progress
 from stages.sft import Config
-from stages.training import sft_data, sft_state
+from stages.training import checkpoints, sft_data
+from stages.training.batches import split
 
 #: Optimizer steps between two saves inside an epoch; every epoch ends with one.
 SAVE_EVERY = 250
@@ -36,16 +37,16 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     if len(data) < config.batch:
         raise StageError(f"batch: {config.batch} sequences, but there are only {len(data)} rows")
     per_epoch = len(data) // config.batch
-    done = sft_state.latest(context.work)
+    done = checkpoints.latest(context.work)
     if done is None or int(done.name.split("-")[1]) < config.epochs * per_epoch:
         trainer = _trainer(config, context, tokenizer, data)
         trainer.train(resume_from_checkpoint=_start(context, done))
         trainer.accelerator.wait_for_everyone()
         if not trainer.is_world_process_zero():
             return {}
-        done = sft_state.latest(context.work)
+        done = checkpoints.latest(context.work)
     assert done is not None
-    sft_state.publish(done, context.output / "model", context.state)
+    checkpoints.publish(done, context.output / "model", context.state)
     curve = _curve(done)
     _write_curve(curve, context.output / "training.jsonl")
     return _summary(config, curve[-per_epoch:], data)
@@ -57,21 +58,7 @@ def _start(context: Context, saved: Path | None) -> str | None:
         return str(saved)
     if context.continues is None:
         return None
-    return str(sft_state.continued(context.continues[1], context.work / "continued"))
-
-
-def accumulation(batch: int, per_device: int, world: int) -> tuple[int, int]:
-    """(sequences per device, micro-batches per optimizer step) that make up `batch` exactly.
-
-    `accumulation(32, 8, 2)` is `(8, 2)`. A device gets no more than its share: `accumulation(32, 64, 1)` is `(32, 1)`.
-    """
-    share = min(per_device, max(1, batch // world))
-    if batch % (share * world):
-        raise StageError(
-            f"batch: {batch} sequences per step cannot be split into micro-batches of {share} "
-            f"(resources.per_device_batch: {per_device}) on {world} devices"
-        )
-    return share, batch // (share * world)
+    return str(checkpoints.continued(context.continues[1], context.work / "continued"))
 
 
 class _Watch(TrainerCallback):
@@ -92,7 +79,7 @@ class _Watch(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            sft_state.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+            checkpoints.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
@@ -118,7 +105,7 @@ def _trainer(config: Config, context: Context, tokenizer: PreTrainedTokenizerBas
     order = sft_data.EpochOrder(len(data), config.batch, config.seed)
     arguments = _arguments(config, context)
     if arguments.process_index == 0:
-        sft_state.discard_incomplete(context.work)
+        checkpoints.discard_incomplete(context.work)
     return _Trainer(
         order=order,
         model=load_model(context.inputs["checkpoint"], dtype=config.dtype),
@@ -158,7 +145,7 @@ def _arguments(config: Config, context: Context) -> SFTConfig:
         report_to="none",
         disable_tqdm=True,
     )
-    share, steps = accumulation(config.batch, context.resources.per_device_batch, arguments.world_size)
+    share, steps = split("batch", config.batch, context.resources.per_device_batch, arguments.world_size)
     arguments.per_device_train_batch_size = share
     arguments.gradient_accumulation_steps = steps
     return arguments

@@ -151,17 +151,3 @@ def test_the_loss_is_the_mean_over_the_response_tokens_of_the_batch(inputs, tmp_
 def test_a_batch_larger_than_the_data_is_refused(inputs, tmp_path):
     with pytest.raises(StageError, match="batch: 11 sequences, but there are only 10 rows"):
         sft.run(replace(CONFIG, batch=11), _context(inputs, tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("batch", "per_device", "world", "expected"),
-    [(32, 8, 1, (8, 4)), (32, 8, 2, (8, 2)), (32, 64, 1, (32, 1)), (32, 64, 4, (8, 1)), (30, 10, 3, (10, 1))],
-)
-def test_accumulation_makes_up_the_global_batch(batch, per_device, world, expected):
-    assert training.accumulation(batch, per_device, world) == expected
-
-
-@pytest.mark.parametrize(("batch", "per_device", "world"), [(30, 8, 1), (32, 8, 3), (2, 8, 4)])
-def test_divisions_that_do_not_work_out_are_refused_with_their_values(batch, per_device, world):
-    with pytest.raises(StageError, match=rf"batch: {batch} .*per_device_batch: {per_device}\) on {world} devices"):
-        training.accumulation(batch, per_device, world)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from stages.training import sft_state
+from stages.training import checkpoints
 
 
 def _checkpoint(folder: Path, step: int, done: bool = True) -> Path:
@@ -10,7 +10,7 @@ def _checkpoint(folder: Path, step: int, done: bool = True) -> Path:
     for name in (*files, "trainer_state.json", "training_args.bin"):
         (checkpoint / name).write_text(f"{name} of {step}")
     if done:
-        (checkpoint / sft_state.COMPLETE).touch()
+        (checkpoint / checkpoints.COMPLETE).touch()
     return checkpoint
 
 
@@ -19,26 +19,26 @@ def _names(folder: Path) -> set[str]:
 
 
 def test_only_complete_checkpoints_count(tmp_path):
-    assert sft_state.latest(tmp_path) is None
+    assert checkpoints.latest(tmp_path) is None
     _checkpoint(tmp_path, 8)
     _checkpoint(tmp_path, 16)
     _checkpoint(tmp_path, 24, done=False)
-    assert sft_state.latest(tmp_path).name == "checkpoint-16"
-    sft_state.discard_incomplete(tmp_path)
+    assert checkpoints.latest(tmp_path).name == "checkpoint-16"
+    checkpoints.discard_incomplete(tmp_path)
     assert _names(tmp_path) == {"checkpoint-8", "checkpoint-16"}
 
 
 def test_a_complete_checkpoint_replaces_the_ones_before_it(tmp_path):
     _checkpoint(tmp_path, 8)
     newer = _checkpoint(tmp_path, 16, done=False)
-    sft_state.complete(newer)
+    checkpoints.complete(newer)
     assert _names(tmp_path) == {"checkpoint-16"}
-    assert sft_state.latest(tmp_path) == newer
+    assert checkpoints.latest(tmp_path) == newer
 
 
 def test_publishing_separates_the_model_from_the_training_state_without_a_second_copy(tmp_path):
     checkpoint = _checkpoint(tmp_path / "work", 8)
-    sft_state.publish(checkpoint, tmp_path / "model", tmp_path / "state")
+    checkpoints.publish(checkpoint, tmp_path / "model", tmp_path / "state")
     assert _names(tmp_path / "model") == {"model.safetensors", "config.json", "tokenizer.json"}
     assert _names(tmp_path / "state") == {"optimizer.pt", "rng_state.pth", "trainer_state.json"}
     assert (tmp_path / "model" / "model.safetensors").samefile(checkpoint / "model.safetensors")
@@ -46,6 +46,6 @@ def test_publishing_separates_the_model_from_the_training_state_without_a_second
 
 def test_what_was_published_can_be_continued(tmp_path):
     checkpoint = _checkpoint(tmp_path / "work", 8)
-    sft_state.publish(checkpoint, tmp_path / "artifact" / "model", tmp_path / "artifact" / "state")
-    folder = sft_state.continued(tmp_path / "artifact", tmp_path / "continued")
+    checkpoints.publish(checkpoint, tmp_path / "artifact" / "model", tmp_path / "artifact" / "state")
+    folder = checkpoints.continued(tmp_path / "artifact", tmp_path / "continued")
     assert _names(folder) == {"model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"}
