@@ -16,9 +16,9 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from orchestrator import config, experiment, graph, plan, report, run, view, why
+from orchestrator import chains, config, experiment, plan, report, run, view, why
 from orchestrator.experiment import ConfigError, Experiment
-from orchestrator.graph import Graph
+from orchestrator.graph import Graph, Node
 from orchestrator.sources import Sources
 from stages.store import Store
 
@@ -148,7 +148,7 @@ def _study(arguments: list[str]) -> Study:
     try:
         read = experiment.read(composed.config, composed.overrides)
         store = Store(Path(read.store).expanduser().absolute())
-        study = Study(read, graph.build(read, Sources(store.root)), store)
+        study = Study(read, chains.expand(read, Sources(store.root)), store)
     except ConfigError as error:
         raise ConfigError([*composed.errors, *error.messages]) from None
     if composed.errors:
@@ -195,7 +195,7 @@ def _show_results(study: Study, as_json: bool) -> None:
 def _place(study: Study, variant: str) -> str | None:
     """The folder of the model at the end of a variant's chain, if it is published."""
     last = study.graph.variants[variant].get("checkpoint")
-    if not isinstance(last, graph.Node):
+    if not isinstance(last, Node):
         return None if last is None else str(last.path or last.hub)
     folder = study.store.find(last.stage, last.fingerprint)
     return None if folder is None else str(folder / "model")

@@ -1,32 +1,20 @@
 """The graph: the union of all chains of an experiment, one node for each fingerprint.
 
-A chain carries a context: the latest artifact of each kind. Each stage takes from it what it needs and puts in what
-it makes. Chains that begin alike share their nodes, because equal identities have equal fingerprints.
+Chains that begin alike share their nodes, because equal identities have equal fingerprints. `orchestrator.chains`
+makes the graph of an experiment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import TopologicalSorter
-from types import ModuleType
 from typing import Any
 
-from orchestrator.experiment import Benchmark, ConfigError, Experiment, Step, parse
-from orchestrator.sources import Source, Sources
+from orchestrator.sources import Source
 from stages import contract
 from stages.identity import fingerprint, identity
-
-#: Each kind's meaning, for the message about one that is missing.
-_KINDS = {
-    "base": "set base to a hub id or a folder",
-    "checkpoint": "set base or checkpoint to a hub id or a folder",
-    "attribution": "put attribute before it in the chain (rejuvenate needs none at rho 0)",
-    "demonstrations": "set demonstrations to a data source",
-    "problems": "set problems to a data source",
-    "calibration": "set calibration or demonstrations to a data source",
-}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,6 +49,7 @@ class Node:
         return replace(self, config={**self.config, name: value})
 
 
+#: What a chain carries: the latest artifact of each kind.
 Context = dict[str, Node | Source]
 
 
@@ -72,19 +61,16 @@ class Graph:
         sources: what comes from outside, by fingerprint.
         variants: variant -> the context at the end of its chain.
         scores: (variant, benchmark) -> the evaluate node of that cell of the result table.
-        references: how often the chains name a node; `len(nodes)` is how many are distinct.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     variants: dict[str, Context] = field(default_factory=dict)
     scores: dict[tuple[str, str], Node] = field(default_factory=dict)
-    references: int = 0
     _edges: dict[str, list[Node]] = field(default_factory=dict)
 
     def add(self, node: Node) -> Node:
         """The node of this identity: an earlier one if there is one."""
-        self.references += 1
         for given in node.inputs.values():
             if isinstance(given, Source):
                 self.sources.setdefault(given.fingerprint, given)
@@ -108,179 +94,3 @@ class Graph:
             self._edges[node.fingerprint] = [*dict.fromkeys(node.needs()), *shorter[:1]]
         behind = {key: [need.fingerprint for need in needs] for key, needs in self._edges.items()}
         self.nodes = {key: self.nodes[key] for key in TopologicalSorter(behind).static_order()}
-
-
-def build(experiment: Experiment, sources: Sources) -> Graph:
-    """The graph of an experiment.
-
-    Raises:
-        ConfigError: with every error of every chain.
-    """
-    return _Builder(experiment, sources).build()
-
-
-class _Builder:
-    """Expands the chains of one experiment, collecting errors instead of stopping at the first."""
-
-    def __init__(self, experiment: Experiment, sources: Sources) -> None:
-        self._experiment = experiment
-        self._sources = sources
-        self._graph = Graph()
-        self._errors: dict[str, None] = {}  # a set that keeps its order
-        self._pinned: dict[str, list[dict[str, Any]]] = {}
-        self._broken: set[str] = set()  # kinds of source that have an error of their own
-
-    def build(self) -> Graph:
-        start = self._start()
-        for name, chain in self._experiment.variants.items():
-            context = self._chain(chain, start, name)
-            self._graph.variants[name] = context
-            for benchmark, settings in self._experiment.benchmarks.items():
-                self._evaluate(name, benchmark, settings, context)
-        self._check_overrides()
-        if self._errors:
-            raise ConfigError(self._errors)
-        self._graph.sort()
-        self._sources.remember()
-        return self._graph
-
-    def _start(self) -> Context:
-        """What every chain starts with: the data sources, and the base model as base and as checkpoint."""
-        experiment = self._experiment
-        start: Context = {}
-        if isinstance(experiment.base, list):
-            made = self._chain(experiment.base, {}, "base")
-            if "checkpoint" in made:
-                start["base"] = start["checkpoint"] = made["checkpoint"]
-            else:
-                self._broken |= {"base", "checkpoint"}
-        elif experiment.base is not None:
-            with _Collecting(self._errors) as failed:
-                start["base"] = start["checkpoint"] = self._sources.model(experiment.base, "base")
-            self._broken |= {"base", "checkpoint"} if failed else set()
-        for kind, data in experiment.data.items():
-            key = next(
-                name for name in experiment.data if experiment.data[name] is data
-            )  # calibration may be another's
-            with _Collecting(self._errors) as failed:
-                start[kind] = self._sources.data(data, key, self._origin(data.stage, key))
-            self._broken |= {kind} if failed else set()
-        return start
-
-    def _origin(self, stage: str | None, key: str) -> Node | None:
-        """The node of a stage whose artifact holds data, with the config's own fields."""
-        if stage is None:
-            return None
-        if stage not in contract.names():
-            raise ConfigError([f"{key}.stage={stage!r}: no such stage; allowed: {', '.join(contract.names())}"])
-        return self._step(Step(stage, {}, key), {}, "base")
-
-    def _chain(self, chain: list[Step], start: Context, label: str) -> Context:
-        """Walk a chain; where a step is wrong the rest is still looked at, as far as it does not depend on it."""
-        context = dict(start)
-        broken = set(self._broken)
-        for step in chain:
-            makes = contract.load(step.stage).MAKES if step.stage != "checkpoint" else ("checkpoint",)
-            with _Collecting(self._errors) as failed:
-                made = (
-                    self._checkpoint(step) if step.stage == "checkpoint" else self._step(step, context, label, broken)
-                )
-                if "checkpoint" in makes:
-                    context.pop("attribution", None)  # it belonged to the checkpoint before
-                context.update(dict.fromkeys(makes, made))
-            broken = broken.union(makes) if failed else broken.difference(makes)
-        return {kind: made for kind, made in context.items() if kind not in broken}
-
-    def _checkpoint(self, step: Step) -> Source:
-        text = step.pins if isinstance(step.pins, str) else self._experiment.checkpoint
-        if text is None:
-            raise ConfigError([f"{step.key}=checkpoint: checkpoint has no value; set it to a hub id or a folder"])
-        return self._sources.model(text, step.key if isinstance(step.pins, str) else "checkpoint")
-
-    def _step(self, step: Step, context: Context, label: str, broken: Iterable[str] = ()) -> Node:
-        """One stage of a chain as a node: its pins win over the config, which has the command line in it.
-
-        What is `broken` has an error of its own already; a stage that needs it adds no second one.
-        """
-        stage = contract.load(step.stage)
-        self._pinned.setdefault(step.stage, []).append(dict(step.pins))
-        if step.stage not in self._experiment.stages:
-            raise ConfigError(
-                [f"{step.key}: the config has no {step.stage}; add a group, for example +{step.stage}=..."]
-            )
-        config = self._config(stage, step)
-        missing = [kind for kind in stage.takes(config) if kind not in context or kind in broken]
-        if missing:
-            unsaid = [kind for kind in missing if kind not in broken]
-            raise ConfigError(f"{step.key}: {step.stage} needs {kind}; {_KINDS[kind]}" for kind in unsaid)
-        inputs = {kind: context[kind] for kind in stage.takes(config)}
-        _check_budget(config, inputs)
-        return self._graph.add(
-            Node(stage=step.stage, version=stage.VERSION, config=asdict(config), inputs=inputs, label=label)
-        )
-
-    def _config(self, stage: ModuleType, step: Step) -> Any:
-        """The validated Config of a step. Errors in a pinned field are reported where it is pinned."""
-        own = self._experiment.stages[step.stage]
-        try:
-            config = parse(stage.Config, {**own, **step.pins}, step.stage)
-        except ConfigError as error:
-            pinned = tuple(f"{step.stage}.{name}" for name in step.pins)
-            raise ConfigError(
-                f"{step.key}.{message}" if message.startswith(pinned) and pinned else message
-                for message in error.messages
-            ) from None
-        found = stage.check(config) if hasattr(stage, "check") else []
-        if found:
-            raise ConfigError(f"{step.stage}.{message}" for message in found)
-        return config
-
-    def _evaluate(self, variant: str, name: str, benchmark: Benchmark, context: Context) -> None:
-        key = f"benchmark.{name}"
-        with _Collecting(self._errors):
-            origin = self._origin(benchmark.data.stage, f"{key}.data")
-            problems = self._sources.data(benchmark.data, f"{key}.data", origin)
-            step = Step("evaluate", benchmark.evaluate, key)
-            if "checkpoint" in context:  # else the chain's own error has been noted
-                here = {**context, "benchmark": problems}
-                self._graph.scores[variant, name] = self._step(step, here, f"{variant}.{name}")
-
-    def _check_overrides(self) -> None:
-        """Refuse what the command line sets in vain: a field that every chain pins, or a stage that none has."""
-        for stage, fields in self._experiment.overrides.items():
-            pins = self._pinned.get(stage, [])
-            for name, text in fields.items():
-                where = f"{stage}.{name}={text}"
-                if not pins:
-                    self._errors[f"{where}: has no effect; no variant has a {stage} stage"] = None
-                elif all(name in pinned for pinned in pins):
-                    values = ", ".join(sorted({str(pinned[name]) for pinned in pins}))
-                    self._errors[f"{where}: has no effect; every variant or benchmark pins it ({values})"] = None
-
-
-class _Collecting:
-    """Note the messages of a ConfigError raised in the block, and go on after it. True if there was one."""
-
-    def __init__(self, errors: dict[str, None]) -> None:
-        self._errors = errors
-        self._caught = False
-
-    def __bool__(self) -> bool:
-        return self._caught
-
-    def __enter__(self) -> _Collecting:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, ConfigError):
-            self._errors.update(dict.fromkeys(error.messages))
-            self._caught = True
-        return self._caught
-
-
-def _check_budget(config: Any, inputs: dict[str, Node | Source]) -> None:
-    """Attribution keeps the top `keep` of the neurons; a larger rho asks for scores that were not kept."""
-    attribution = inputs.get("attribution")
-    if isinstance(attribution, Node) and config.rho > attribution.config["keep"]:
-        keep = attribution.config["keep"]
-        raise ConfigError([f"rejuvenate.rho={config.rho}: above attribute.keep={keep}; raise attribute.keep"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from launch.worker import ERROR
 from orchestrator.graph import Graph, Node
+from orchestrator.sources import Source
 from stages.store import Store
 
 #: done: published. running: a worker has it now. run: will be run. blocked: something outside is missing.
@@ -62,16 +63,13 @@ def _entry(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> 
         return Entry(node=node, state="done", reason="published", path=path)
     if store.running(node.stage, node.fingerprint):
         return Entry(node=node, state="running", reason="a worker has it", path=path)
-    unresolved = [source.unresolved for source in _sources(node, graph) if source.unresolved]
+    sources = [given for given in node.inputs.values() if isinstance(given, Source)]
+    unresolved = [source.unresolved for source in sources if source.unresolved]
     blocked = [need for need in node.needs() if before[need.fingerprint].state == "blocked"]
     if unresolved or blocked:
         reason = unresolved[0] if unresolved else f"needs {_name(blocked[0])}, which is blocked"
-        return Entry(node=node, state="blocked", reason=str(reason), path=path)
+        return Entry(node=node, state="blocked", reason=reason, path=path)
     return Entry(node=node, state="run", reason=_reason(node, graph, store, before), path=path)
-
-
-def _sources(node: Node, graph: Graph) -> Any:
-    return [graph.sources[given.fingerprint] for given in node.inputs.values() if given.fingerprint in graph.sources]
 
 
 def _reason(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> str:

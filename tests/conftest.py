@@ -12,8 +12,8 @@ import pytest
 
 import stages
 from launch.job import Cluster, Needs
+from orchestrator import chains, run
 from orchestrator import experiment as experiments
-from orchestrator import graph, run
 from orchestrator.experiment import Experiment
 from orchestrator.graph import Graph
 from orchestrator.sources import Sources
@@ -69,7 +69,7 @@ def study(
     }
     read = experiments.read(plain, overrides or {})
     made = Store(store)
-    return read, graph.build(read, Sources(store)), made
+    return read, chains.expand(read, Sources(store)), made
 
 
 def carry_out(

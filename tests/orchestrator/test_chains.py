@@ -1,4 +1,4 @@
-"""The graph: what is shared, what is refused."""
+"""Chains: what is shared, what is refused."""
 
 from pathlib import Path
 from typing import Any
