@@ -123,7 +123,8 @@ class Sources:
     def _hub(self, id: str, revision: str | None, kind: str, reading: dict[str, Any], key: str) -> Source:
         commit = revision if revision and re.fullmatch(r"[0-9a-f]{40}", revision) else None
         commit = commit or self._commit(id, revision or "main", kind)
-        unresolved = None if commit else f"{key}={id}: {self._offline}; its commit is unknown"
+        why = f"{key}={id}: no file or folder has this name, and {self._offline}, so its commit is unknown"
+        unresolved = None if commit else why
         content = {"hub": id, "type": kind, "commit": commit}
         return Source(name=id, hub=id, content=content, reading=reading, unresolved=unresolved)
 

@@ -6,14 +6,14 @@ from trl import GRPOConfig
 
 from stages.contract import Context
 from stages.grpo import Config
-from stages.modeling.checkpoint import device
+from stages.training import trainer_settings
 from stages.training.batches import split
 
 
 def arguments(config: Config, context: Context) -> GRPOConfig:
     """Each choice said, so that no default of TRL decides what is trained."""
     settings = GRPOConfig(
-        output_dir=str(context.work),
+        **trainer_settings.settings(config, context.work),
         num_train_epochs=1,  # the data set holds the problems of all rollouts, in order
         shuffle_dataset=False,
         num_generations=config.completions,
@@ -35,25 +35,6 @@ def arguments(config: Config, context: Context) -> GRPOConfig:
         entropy_coef=0.0,
         top_entropy_quantile=1.0,
         disable_dropout=True,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="constant",
-        warmup_steps=0,
-        optim="adamw_torch_fused",
-        adam_beta1=config.adam_beta1,
-        adam_beta2=config.adam_beta2,
-        adam_epsilon=1e-8,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.gradient_clip,
-        bf16=config.compute_dtype == "bfloat16" and config.dtype == "float32",
-        seed=config.seed,
-        # Recomputing activations trades time for memory, which only an accelerator is short of.
-        gradient_checkpointing=device().type == "cuda",
-        dataloader_pin_memory=device().type == "cuda",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",  # the callback `Saves` decides: at rollout boundaries only
-        report_to="none",
-        disable_tqdm=True,
     )
     _divide(settings, config, context.resources.per_device_batch)
     return settings

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from trl import SFTConfig, SFTTrainer
 
 from stages.contract import Context, StageError
-from stages.modeling.checkpoint import device, load_model, load_tokenizer
+from stages.modeling.checkpoint import load_model, load_tokenizer
 from stages.progress import Progress
 from stages.sft import Config
-from stages.training import checkpoints, sft_data
+from stages.training import checkpoints, sft_data, trainer_settings
 from stages.training.batches import split
 
 #: Optimizer steps between two saves inside an epoch; every epoch ends with one.
@@ -119,31 +119,12 @@ def _trainer(config: Config, context: Context, tokenizer: PreTrainedTokenizerBas
 def _arguments(config: Config, context: Context) -> SFTConfig:
     """The trainer's settings, each one said, so that no default of TRL decides what is trained."""
     arguments = SFTConfig(
-        output_dir=str(context.work),
+        **trainer_settings.settings(config, context.work),
         num_train_epochs=config.epochs,
         loss_type=config.loss,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=0,
-        optim="adamw_torch_fused",
-        adam_beta1=config.adam_beta1,
-        adam_beta2=config.adam_beta2,
-        adam_epsilon=1e-8,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.gradient_clip,
-        bf16=config.compute_dtype == "bfloat16",
-        seed=config.seed,
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        # Recomputing activations trades time for memory, which only an accelerator is short of.
-        gradient_checkpointing=device().type == "cuda",
-        dataloader_pin_memory=device().type == "cuda",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
     )
     share, steps = split("batch", config.batch, context.resources.per_device_batch, arguments.world_size)
     arguments.per_device_train_batch_size = share

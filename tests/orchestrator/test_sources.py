@@ -102,7 +102,9 @@ def test_a_folder_that_is_no_checkpoint_is_refused(sources: Sources, tmp_path: P
 def test_a_hub_id_stays_unresolved_offline_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     source = Sources(tmp_path).model("owner/name", "base")
-    assert source.unresolved == "base=owner/name: HF_HUB_OFFLINE is set; its commit is unknown"
+    assert source.unresolved == (
+        "base=owner/name: no file or folder has this name, and HF_HUB_OFFLINE is set, so its commit is unknown"
+    )
 
 
 def test_a_pinned_commit_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
