@@ -11,7 +11,7 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-from orchestrator.experiment import Benchmark, ConfigError, Experiment, Step, parse
+from orchestrator.experiment import ConfigError, Experiment, Step, parse
 from orchestrator.graph import Context, Graph, Node
 from orchestrator.sources import Source, Sources
 from stages import contract
@@ -48,12 +48,13 @@ class _Expansion:
         self._broken: set[str] = set()  # kinds of source that have an error of their own
 
     def graph(self) -> Graph:
-        start = self._start()
+        start, benchmarks = self._start(), self._benchmarks()
         for name, chain in self._experiment.variants.items():
             context = self._chain(chain, start, name)
             self._graph.variants[name] = context
-            for benchmark, settings in self._experiment.benchmarks.items():
-                self._evaluate(name, benchmark, settings, context)
+            if "checkpoint" in context:  # else the chain's own error has been noted
+                for benchmark, problems in benchmarks.items():
+                    self._evaluate(name, benchmark, {**context, "benchmark": problems})
         self._check_overrides()
         if self._errors:
             raise ConfigError(self._errors)
@@ -76,9 +77,7 @@ class _Expansion:
                 start["base"] = start["checkpoint"] = self._sources.model(experiment.base, "base")
             self._broken |= {"base", "checkpoint"} if failed else set()
         for kind, data in experiment.data.items():
-            key = next(
-                name for name in experiment.data if experiment.data[name] is data
-            )  # calibration may be another's
+            key = "demonstrations" if data is experiment.data.get("demonstrations") else kind  # as calibration may be
             with _Collecting(self._errors) as failed:
                 start[kind] = self._sources.data(data, key, self._origin(data.stage, key))
             self._broken |= {kind} if failed else set()
@@ -152,15 +151,24 @@ class _Expansion:
             raise ConfigError(f"{step.stage}.{message}" for message in found)
         return config
 
-    def _evaluate(self, variant: str, name: str, benchmark: Benchmark, context: Context) -> None:
-        key = f"benchmark.{name}"
+    def _benchmarks(self) -> Context:
+        """Benchmark -> its problems, for those that have no error."""
+        found: Context = {}
+        for name, benchmark in self._experiment.benchmarks.items():
+            key = f"benchmark.{name}.data"
+            with _Collecting(self._errors):
+                found[name] = self._sources.data(benchmark.data, key, self._origin(benchmark.data.stage, key))
+            if "evaluate" in self._experiment.stages:  # looked at even if the problems are not there
+                with _Collecting(self._errors):
+                    step = Step("evaluate", benchmark.evaluate, f"benchmark.{name}")
+                    self._config(contract.load("evaluate"), step)
+        return found
+
+    def _evaluate(self, variant: str, name: str, context: Context) -> None:
+        """The cell of the result table for one variant and one benchmark."""
+        step = Step("evaluate", self._experiment.benchmarks[name].evaluate, f"benchmark.{name}")
         with _Collecting(self._errors):
-            origin = self._origin(benchmark.data.stage, f"{key}.data")
-            problems = self._sources.data(benchmark.data, f"{key}.data", origin)
-            step = Step("evaluate", benchmark.evaluate, key)
-            if "checkpoint" in context:  # else the chain's own error has been noted
-                here = {**context, "benchmark": problems}
-                self._graph.scores[variant, name] = self._step(step, here, f"{variant}.{name}")
+            self._graph.scores[variant, name] = self._step(step, context, f"{variant}.{name}")
 
     def _check_overrides(self) -> None:
         """Refuse what the command line sets in vain: a field that every chain pins, or a stage that none has."""
