@@ -14,7 +14,7 @@ help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p;s/^\([a-z-]*\):  *## /\1\t/p' Makefile | column -ts "$$(printf '\t')"
 
 run: $(BUILT)    ## the tiny study, from an empty store to its result table (ARGS="KEY=VALUE ...")
-	@$(BIN)/python -m orchestrator +experiment=tiny_math $(ARGS)
+	@$(BIN)/python -m orchestrator +experiment=tiny_math $(if $(filter gpu,$(DEVICE)),cluster=gpu) $(ARGS)
 
 test: $(BUILT)   ## every test, the real engine and trainer included
 	$(BIN)/python -m pytest -q

@@ -31,7 +31,7 @@ class Cluster:
         cpus: cores that jobs may use together; null for all that this process may use.
         gpus: GPUs that jobs may use together; null for all that are visible.
         default: what a stage needs unless `stages` names it.
-        stages: stage -> what it needs instead.
+        stages: stage -> what it needs instead (in the YAML only the fields that differ).
     """
 
     launcher: Literal["inline", "local"]

@@ -128,8 +128,12 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         ConfigError: with every error of the frame.
     """
     names = contract.names()
-    frame = parse(_Frame, {key: _read_data(key, value) for key, value in config.items() if key not in names}, "")
-    errors: list[str] = []
+    plain = {key: _read_data(key, value) for key, value in config.items() if key not in names}
+    frame = parse(_Frame, {**plain, "cluster": _read_cluster(plain.get("cluster"))}, "")
+    errors = [
+        f"cluster.stages.{unknown}: no such stage{instead(unknown, names)}"
+        for unknown in sorted(frame.cluster.stages.keys() - set(names))
+    ]
     if frame.base is not None and not isinstance(frame.base, str | list):
         errors.append(f"base={frame.base!r}: expected a hub id, a folder or a chain")
     base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
@@ -210,6 +214,15 @@ def _read_data(key: str, value: Any) -> Any:
         return value
     fields = {"prompt": "{prompt}", "completion": "{completion}"}
     return {"hub" if is_hub_id(value) else "path": value, "fields": fields}
+
+
+def _read_cluster(cluster: Any) -> Any:
+    """What `cluster.stages` does not say of a stage is as in `cluster.default`. What is no mapping is left to `parse`."""
+    match cluster:
+        case {"default": dict(default), "stages": dict(stages)}:
+            merged = {name: {**default, **own} if isinstance(own, dict) else own for name, own in stages.items()}
+            return {**cluster, "stages": merged}
+    return cluster
 
 
 def is_hub_id(text: str) -> bool:

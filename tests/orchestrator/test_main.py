@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import config, experiment
 from orchestrator.__main__ import main
 
 ROOT = Path(__file__).parent.parent.parent
@@ -54,6 +55,18 @@ def test_how_and_where_it_runs_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], override: str
 ) -> None:
     assert fingerprints(capsys, tmp_path) == fingerprints(capsys, tmp_path, override)
+
+
+def test_a_cluster_that_names_an_unknown_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "+cluster.stages.sfd.cpus=2")
+    assert message.startswith("cluster.stages.sfd: no such stage; did you mean 'sft'?")
+
+
+def test_a_stage_needs_what_the_default_says_but_for_what_is_said_of_it() -> None:
+    composed = config.compose(["+experiment=tiny_math", "cluster=gpu"])
+    cluster = experiment.read(composed.config, composed.overrides).cluster
+    assert (cluster.needs("pretrain").cpus, cluster.needs("pretrain").gpus) == (2, 1)
+    assert (cluster.needs("sft").cpus, cluster.needs("sft").gpus) == (4, 1)
 
 
 def test_all_errors_at_once(capsys: pytest.CaptureFixture[str]) -> None:
