@@ -27,6 +27,10 @@ QUOTING = (
 )
 
 
+#: What a composition that fails raises; a ValueError comes of a group override that is null.
+_REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+
+
 @dataclass(frozen=True)
 class Composed:
     """A composed config as plain data.
@@ -52,12 +56,14 @@ def compose(arguments: list[str]) -> Composed:
     with hydra.initialize_config_module("conf", version_base="1.3"):
         try:
             config, errors = hydra.compose("config", overrides=arguments), {}
-        except HydraException:
+        except _REFUSALS:
             errors = _explain(arguments)
             if any(_is_group(argument.split("=")[0]) for argument in errors):
                 raise ConfigError(errors.values()) from None
-            fitting = [argument for argument in arguments if argument not in errors]
-            config = hydra.compose("config", overrides=fitting)
+            try:
+                config = hydra.compose("config", overrides=[each for each in arguments if each not in errors])
+            except _REFUSALS:
+                raise ConfigError(errors.values()) from None
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
@@ -102,14 +108,15 @@ def _fails(arguments: list[str]) -> str | None:
     """The message of a composition that fails because of its last argument."""
     try:
         hydra.compose("config", overrides=arguments)
-    except HydraException as error:
+    except _REFUSALS as error:
         key = arguments[-1].split("=")[0]
         siblings = _siblings(arguments[:-1], key)
         if siblings:
             return f"{arguments[-1]}: no such key{instead(key.rpartition('.')[2], siblings)}"
-        if _is_group(key):
-            options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~"))
-            return f"{arguments[-1]}: no such {key.lstrip('+~')}{instead(arguments[-1].split('=')[1], options)}"
+        options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~")) if _is_group(key) else []
+        choice = arguments[-1].partition("=")[2]
+        if options and choice not in options:
+            return f"{arguments[-1]}: no such {key.lstrip('+~')}{instead(choice, options)}"
         return f"{arguments[-1]}: {' '.join(str(error).split())}"
     return None
 
@@ -120,7 +127,7 @@ def _siblings(arguments: list[str], key: str) -> list[str]:
         return []
     try:
         parent = OmegaConf.select(hydra.compose("config", overrides=arguments), key.rpartition(".")[0] or "")
-    except (HydraException, OmegaConfBaseException):
+    except _REFUSALS:
         return []
     return [str(name) for name in parent] if OmegaConf.is_dict(parent) else []
 

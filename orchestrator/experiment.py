@@ -217,7 +217,7 @@ def _read_data(key: str, value: Any) -> Any:
 
 
 def _read_cluster(cluster: Any) -> Any:
-    """What `cluster.stages` does not say of a stage is as in `cluster.default`. What is no mapping is left to `parse`."""
+    """What `cluster.stages` does not say of a stage is `cluster.default`'s. What is no mapping is left to `parse`."""
     match cluster:
         case {"default": dict(default), "stages": dict(stages)}:
             merged = {name: {**default, **own} if isinstance(own, dict) else own for name, own in stages.items()}

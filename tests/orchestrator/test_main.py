@@ -95,6 +95,9 @@ def test_unknown_names_say_what_is_allowed(capsys: pytest.CaptureFixture[str]) -
     assert messages(capsys, "plan", "+experiment=tiny_math", "only=[ModSFTT]")[0].startswith(
         "only: 'ModSFTT' is not a variant; did you mean 'ModSFT'?"
     )
+    assert messages(capsys, "plan", "+experiment=tiny_math", "cluster=null")[0].startswith(
+        "cluster=null: no such cluster"
+    )
     assert "neither a verb" in messages(capsys, "plam", "+experiment=tiny_math")[0]
 
 
