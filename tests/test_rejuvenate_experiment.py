@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +16,7 @@ from safetensors.torch import load_file
 from orchestrator.__main__ import main
 from tests import tiny_models
 
+ROOT = Path(__file__).parent.parent
 ROWS = ("q_proj", "k_proj", "v_proj", "up_proj", "gate_proj")
 
 
@@ -100,3 +104,23 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, capsys: pyte
     assert main(command(tmp_path)) == 2
     errors = capsys.readouterr().err.splitlines()
     assert [error.split("=")[0] for error in errors] == ["error: base", "error: calibration", "error: checkpoint"]
+
+
+@pytest.mark.slow
+def test_hub_ids_come_from_the_local_cache_at_its_commits_when_offline(tmp_path: Path) -> None:
+    for name, commit in (("base", "a" * 40), ("sft", "b" * 40)):
+        repository = tmp_path / "hub" / f"models--me--{name}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text(commit)
+    base = tiny_models.base(tmp_path / "hub/models--me--base/snapshots" / ("a" * 40))
+    tiny_models.sft(tmp_path / "hub/models--me--sft/snapshots" / ("b" * 40), base)
+    tiny_models.calibration(tmp_path / "rows.jsonl")
+    words = [*command(tmp_path), "base=me/base", "checkpoint=me/sft"]
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *words], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    (record,) = (json.loads(file.read_text()) for file in tmp_path.glob("store/rejuvenate/*/record.json"))
+    assert record["inputs"]["checkpoint"]["revision"] == "b" * 40
+    assert record["inputs"]["base"]["hub"] == "me/base"
