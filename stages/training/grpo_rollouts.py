@@ -59,7 +59,7 @@ class Rollouts(VLLMGeneration):
         self.llm.reset_prefix_cache()
 
     def _init_vllm(self) -> None:
-        # TRL's own leaves the dtype to vLLM, which would take float16 for a float32 checkpoint.
+        # TRL's own leaves the dtype to vLLM, which casts a float32 checkpoint down to 16 bits.
         self.llm = vllm_engine.start(
             self._source,
             dtype=self._config.engine_dtype,
