@@ -13,16 +13,6 @@ from stages.contract import Resources
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
-class Needs:
-    """What conf/cluster says about one stage; see `stages.contract.Resources` for the meaning of each number."""
-
-    cpus: Annotated[int, Field(ge=1)] = 1
-    gpus: Annotated[int, Field(ge=0)] = 0
-    per_device_batch: Annotated[int, Field(ge=1)] = 32
-    graders: Annotated[int, Field(ge=1)] = 1
-
-
-@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Cluster:
     """conf/cluster/*.yaml: where jobs run and with which resources. Never part of a fingerprint.
 
@@ -37,15 +27,12 @@ class Cluster:
     launcher: Literal["inline", "local"]
     cpus: Annotated[int, Field(ge=1)] | None
     gpus: Annotated[int, Field(ge=0)] | None
-    default: Needs
-    stages: dict[str, Needs]
+    default: Resources
+    stages: dict[str, Resources]
 
     def needs(self, stage: str) -> Resources:
         """The resources of a stage."""
-        needs = self.stages.get(stage, self.default)
-        return Resources(
-            cpus=needs.cpus, gpus=needs.gpus, per_device_batch=needs.per_device_batch, graders=needs.graders
-        )
+        return self.stages.get(stage, self.default)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,10 +88,9 @@ class _Process:
 
 def environment(resources: Resources, gpus: list[int]) -> dict[str, str]:
     """The environment of a worker: this one's, its share of the machine, and no telemetry."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     path = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
-        **inherited,
+        **os.environ,
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         LIFELINE: "1",

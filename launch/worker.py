@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from launch.node import InputSpec, NodeSpec
 from stages import artifact, contract
 from stages.contract import Context, Input, Resources, StageError
 from stages.progress import Progress
-from stages.store import Store
+from stages.store import ATTEMPTS, LOCK, PROGRESS, Store
 
 #: Written into the node's folder when an attempt fails; `plan` and `run` show it.
 ERROR = "error.json"
@@ -76,7 +77,7 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any]) -> None:
         work=work,
         output=output,
         resources=Resources(**spec.resources),
-        progress=Progress(folder / "progress.json"),
+        progress=Progress(folder / PROGRESS),
         continues=continues,
         shared=shared,
     )
@@ -127,21 +128,13 @@ def _predecessor(spec: NodeSpec, store: Store) -> tuple[int, Path] | None:
 
 def _trace(given: InputSpec, found: Input) -> dict[str, Any]:
     """What a record says of an input: its identity, and where it was for this run."""
-    return {
-        "fingerprint": given.fingerprint,
-        "stage": given.stage,
-        "artifact": given.artifact,
-        "path": None if found.path is None else str(found.path),
-        "hub": given.hub,
-        "revision": given.revision,
-        "reading": given.reading,
-    }
+    return asdict(given) | {"path": None if found.path is None else str(found.path)}
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the node: a second worker, of another head perhaps, waits here and then finds the record."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o664)
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o664)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -156,7 +149,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _count_attempt(folder: Path) -> int:
     """How many times this node was started, this time included. The failure of the last time is forgotten."""
     (folder / ERROR).unlink(missing_ok=True)
-    counter = folder / "attempts"
+    counter = folder / ATTEMPTS
     try:
         attempt = int(counter.read_text()) + 1
     except (OSError, ValueError):  # the first time, or a full disk cut the file short
@@ -174,7 +167,7 @@ def _record_failure(folder: Path, error: Exception) -> None:
         message = f"no space left on the disk of {folder.parent.parent} ({error})"
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
         text = message if known else f"{type(error).__name__}: {message}"
-        (folder / ERROR).write_text(json.dumps({"message": text, "known": known, "time": time.time()}))
+        (folder / ERROR).write_text(json.dumps({"message": text}))
 
 
 def _die_with_head() -> None:

@@ -60,9 +60,7 @@ def run_verb(arguments: list[str], as_json: bool) -> int:
     _check_writable(study.store)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
     with view.Watch(study.store, view.console(errors=as_json)) as watch:
-        carrying_out = run.Run(study.graph, study.store, study.experiment.cluster, watch)
-        outcome = carrying_out.carry_out()
-        watch.finish(carrying_out)
+        outcome = run.Run(study.graph, study.store, study.experiment.cluster, watch).carry_out()
     for node, messages, log in outcome.failed.values():
         for message in messages:
             print(f"error: {node.stage}/{node.label}: {message}", file=sys.stderr)
@@ -205,7 +203,7 @@ def _hydra(arguments: list[str]) -> int:
     """Flags that are Hydra's own. Sweeps are not among them yet."""
     if any(argument in ("-m", "--multirun") for argument in arguments):
         raise ConfigError(["-m: sweeps are not there yet; give one value and run once for each"])
-    config.hydra_app(arguments, lambda composed: None)
+    config.hydra_app(arguments)
     return DONE
 
 

@@ -98,14 +98,15 @@ class _Expansion:
         for step in chain:
             makes = contract.load(step.stage).MAKES if step.stage != "checkpoint" else ("checkpoint",)
             with _Collecting(self._errors) as failed:
-                made = (
-                    self._checkpoint(step) if step.stage == "checkpoint" else self._step(step, context, label, broken)
-                )
+                made = self._made(step, context, label, broken)
                 if "checkpoint" in makes:
                     context.pop("attribution", None)  # it belonged to the checkpoint before
                 context.update(dict.fromkeys(makes, made))
             broken = broken.union(makes) if failed else broken.difference(makes)
         return {kind: made for kind, made in context.items() if kind not in broken}
+
+    def _made(self, step: Step, context: Context, label: str, broken: set[str]) -> Node | Source:
+        return self._checkpoint(step) if step.stage == "checkpoint" else self._step(step, context, label, broken)
 
     def _checkpoint(self, step: Step) -> Source:
         text = step.pins if isinstance(step.pins, str) else self._experiment.checkpoint

@@ -7,7 +7,6 @@ tab completion) is Hydra's own application, reached through `hydra_app`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +73,10 @@ def compose(arguments: list[str]) -> Composed:
     )
 
 
-def hydra_app(arguments: list[str], run: Callable[[Any], None]) -> None:
+def hydra_app(arguments: list[str]) -> None:
     """Run Hydra's own application on `arguments`: its help, its views of the config, its completion."""
     sys.argv = [sys.argv[0], *arguments]
-    hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(run)()
+    hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(lambda composed: None)()
 
 
 def _parse(arguments: list[str]) -> list[Override]:

@@ -10,7 +10,7 @@ from typing import Any
 from launch.worker import ERROR
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Source
-from stages.store import Store
+from stages.store import ATTEMPTS, Store
 
 #: done: published. running: a worker has it now. run: will be run. blocked: something outside is missing.
 STATES = ("done", "running", "run", "blocked")
@@ -77,7 +77,7 @@ def _reason(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) ->
     job = store.job(node.stage, node.fingerprint)
     if (job / ERROR).is_file():
         return f"failed before: {'; '.join(failure(job))}"
-    if (job / "attempts").is_file():
+    if (job / ATTEMPTS).is_file():
         return "was interrupted; continues"
     if store.damaged(node.stage, node.fingerprint) is not None:
         return "its record is missing or damaged"

@@ -31,9 +31,9 @@ class Score:
 def average(scores: Iterable[Score | None]) -> Score | None:
     """The unweighted mean of independent scores, with the propagated standard error; None if one is missing."""
     known = list(scores)
-    if not known or any(score is None for score in known):
-        return None
     present = [score for score in known if score is not None]
+    if not known or len(present) < len(known):
+        return None
     error = math.sqrt(sum(score.error**2 for score in present)) / len(present)
     return Score(sum(score.mean for score in present) / len(present), error)
 
@@ -55,13 +55,13 @@ class Table:
 
 def table(experiment: Experiment, graph: Graph, store: Store) -> Table:
     """The table of whatever is published now."""
-    columns, rows = list(columns_of(experiment)), {}
+    columns, rows = columns_of(experiment), {}
     for variant in experiment.variants:
         found = {name: _score(graph, store, variant, name) for name in experiment.benchmarks}
-        for column, members in columns_of(experiment).items():
+        for column, members in columns.items():
             found[column] = average(found[name] for name in members) if members else found[column]
         rows[variant] = [found[column] for column in columns]
-    return Table(columns, rows)
+    return Table(list(columns), rows)
 
 
 def columns_of(experiment: Experiment) -> dict[str, list[str]]:
@@ -69,12 +69,13 @@ def columns_of(experiment: Experiment) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {"ID": [], "OOD": [], "extra": []}
     for name, benchmark in experiment.benchmarks.items():
         groups[benchmark.group].append(name)
-    averages = {f"{group} avg": groups[group] for group in ("ID", "OOD") if groups[group]}
     columns: dict[str, list[str]] = {}
     for group, names in groups.items():
         columns |= {name: [] for name in names}
-        columns |= {name: members for name, members in averages.items() if name == f"{group} avg"}
-    return columns | ({"avg": list(averages)} if len(averages) == 2 else {})
+        if names and group != "extra":
+            columns[f"{group} avg"] = names
+    averages = [column for column, members in columns.items() if members]
+    return columns | ({"avg": averages} if len(averages) == 2 else {})
 
 
 def write(result: Table, folder: Path) -> list[Path]:

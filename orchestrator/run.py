@@ -26,12 +26,12 @@ POLL = 0.1
 
 @dataclass(eq=False)
 class Batch:
-    """The nodes of one job: alone, or all that share what the first one loads. `seconds` since `started`."""
+    """A job that was started: one node, or all that share what the first one loads. `started` as by `time.time`."""
 
     nodes: list[Node]
     log: Path
-    handle: Handle | None = None
-    started: float = 0.0
+    handle: Handle
+    started: float
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Run:
         self._launcher = launchers.make(cluster)
         self._watch = watch
         self._done: set[str] = set()
-        self._waiting: list[Batch] = []
+        self._waiting: list[list[Node]] = []
 
     def carry_out(self) -> Outcome:
         """Run everything that is not done. Stops all jobs if it is interrupted."""
@@ -64,20 +64,20 @@ class Run:
         for entry in entries:
             if entry.state == "done":  # what a worker leaves that is killed between publishing and tidying up
                 shutil.rmtree(self.store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)
-        self._waiting = self._batches([entry.node for entry in entries if entry.state in ("run", "running")])
+        self._waiting = self._groups([entry.node for entry in entries if entry.state in ("run", "running")])
         try:
             while self._waiting or self.running:
                 self._start_ready()
                 self._watch(self)
                 if self.running and not self._collect_finished():
                     time.sleep(POLL)
-                elif not self.running and not any(self._ready(batch) for batch in self._waiting):
+                elif not self.running and not any(self._ready(nodes) for nodes in self._waiting):
                     break
         finally:
             for batch in self.running:
-                if batch.handle is not None:
-                    batch.handle.stop()
-        self.outcome.blocked += [node for batch in self._waiting for node in batch.nodes]
+                batch.handle.stop()
+        self._watch(self)
+        self.outcome.blocked += [node for nodes in self._waiting for node in nodes]
         return self.outcome
 
     @property
@@ -85,34 +85,35 @@ class Run:
         """How many nodes are done, of how many."""
         return len(self._done), len(self.graph.nodes)
 
-    def _batches(self, nodes: Iterable[Node]) -> list[Batch]:
+    def _groups(self, nodes: Iterable[Node]) -> list[list[Node]]:
         """Nodes of a stage that share what they load (SHARES) go into one job; all others are jobs of their own."""
-        batches: dict[tuple[str, ...], list[Node]] = {}
+        groups: dict[tuple[str, ...], list[Node]] = {}
         for node in nodes:
             shares = getattr(contract.load(node.stage), "SHARES", None)
             key = (node.stage, *(node.inputs[kind].fingerprint for kind in shares)) if shares else (node.fingerprint,)
-            batches.setdefault(key, []).append(node)
-        return [Batch(group, self._log(group[0])) for group in batches.values()]
+            groups.setdefault(key, []).append(node)
+        return list(groups.values())
 
     def _log(self, node: Node) -> Path:
         """A new file for what this attempt prints: the evidence of earlier ones is kept."""
-        folder, name = self.store.logs(node.stage), f"{node.fingerprint[:10]}"
-        number = len(list(folder.glob(f"*-{name}-*.txt"))) + 1 if folder.is_dir() else 1
+        folder = self.store.logs(node.stage)
+        number = len(list(folder.glob(f"*-{node.fingerprint[:10]}-*.txt"))) + 1
         return folder / f"{self.store.final(node.stage, node.label, node.fingerprint).name}-{number}.txt"
 
-    def _ready(self, batch: Batch) -> bool:
-        return all(need.fingerprint in self._done for node in batch.nodes for need in self.graph.waits_for(node))
+    def _ready(self, nodes: list[Node]) -> bool:
+        return all(need.fingerprint in self._done for node in nodes for need in self.graph.waits_for(node))
 
     def _start_ready(self) -> None:
-        for batch in [batch for batch in self._waiting if self._ready(batch)]:
-            resources = self._cluster.needs(batch.nodes[0].stage)
+        for nodes in [nodes for nodes in self._waiting if self._ready(nodes)]:
+            resources = self._cluster.needs(nodes[0].stage)
             if not self._launcher.room(resources):
                 continue
-            folders = tuple(self._prepare(node) for node in batch.nodes)
-            batch.started = time.time()
-            batch.handle = self._launcher.start(Job(folders=folders, resources=resources, log=batch.log))
-            self._waiting.remove(batch)
-            self.running.append(batch)
+            job = Job(
+                folders=tuple(self._prepare(node) for node in nodes), resources=resources, log=self._log(nodes[0])
+            )
+            started = time.time()
+            self._waiting.remove(nodes)
+            self.running.append(Batch(nodes, job.log, self._launcher.start(job), started))
 
     def _prepare(self, node: Node) -> Path:
         """Write the node's node.json into its folder in the store."""
@@ -131,9 +132,8 @@ class Run:
 
     def _collect_finished(self) -> bool:
         """Take finished jobs out of `running`. Done means a valid record, whatever the exit code says."""
-        finished = [batch for batch in self.running if batch.handle is not None and batch.handle.poll() is not None]
+        finished = [batch for batch in self.running if batch.handle.poll() is not None]
         for batch in finished:
-            assert batch.handle is not None
             self.running.remove(batch)
             self.store.refresh()
             for node in batch.nodes:

@@ -168,7 +168,8 @@ def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:
     if file.suffix == ".jsonl" and file.stat().st_size <= CHECKED_BYTES:
         try:
             count = 0
-            for count, row in enumerate(rows.read_jsonl(file), start=1):  # noqa: B007
+            for row in rows.read_jsonl(file):
+                count += 1
                 rows.render(fields, row, where=f"{where}, row {count}")
         except StageError as error:
             raise ConfigError([str(error)]) from None

@@ -18,7 +18,7 @@ from orchestrator.plan import STATES, Entry
 from orchestrator.report import Table
 from orchestrator.run import Batch, Run
 from orchestrator.why import Answer
-from stages.store import Store
+from stages.store import PROGRESS, Store
 
 #: Columns of a line where nobody's terminal sets them: plans and tables are never cut off in a file.
 PLAIN_WIDTH = 200
@@ -104,10 +104,6 @@ class Watch:
         for batch in run.running:
             self._draw(batch)
 
-    def finish(self, run: Run) -> None:
-        """Say what came since the last look."""
-        self._tell(run)
-
     def _tell(self, run: Run) -> None:
         """One line for each node that was published since the last look."""
         done, of = run.counts
@@ -153,7 +149,7 @@ def _pace(progress: dict[str, Any]) -> str:
 def read_progress(store: Store, stage: str, fingerprint: str) -> dict[str, Any] | None:
     """What a running node last reported, or None."""
     try:
-        progress: dict[str, Any] = json.loads((store.job(stage, fingerprint) / "progress.json").read_text())
+        progress: dict[str, Any] = json.loads((store.job(stage, fingerprint) / PROGRESS).read_text())
     except (OSError, ValueError):
         return None
     return progress

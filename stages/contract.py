@@ -19,15 +19,20 @@ torch, transformers, trl, vllm and datasets are imported inside `run` only, from
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass as validated
 
 import stages
+from stages import artifact
 from stages.progress import Progress
 
 #: The light modules beside the stages that are not stages themselves.
@@ -63,9 +68,11 @@ class Input:
         return str(nested if nested.is_dir() else self.path)
 
 
-@dataclass(frozen=True, kw_only=True)
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Resources:
     """How a node is run, never what it computes: nothing here is part of any fingerprint.
+
+    conf/cluster/*.yaml says it, for all stages and for each.
 
     Attributes:
         cpus: threads the node may use; also what the local launcher counts.
@@ -74,10 +81,10 @@ class Resources:
         graders: worker processes that grade answers.
     """
 
-    cpus: int = 1
-    gpus: int = 0
-    per_device_batch: int = 16
-    graders: int = 1
+    cpus: Annotated[int, Field(ge=1)] = 1
+    gpus: Annotated[int, Field(ge=0)] = 0
+    per_device_batch: Annotated[int, Field(ge=1)] = 32
+    graders: Annotated[int, Field(ge=1)] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +113,7 @@ class Context:
 
     @property
     def state(self) -> Path:
-        return self.output / "state"
+        return self.output / artifact.STATE
 
     def share(self, key: Any, make: Callable[[], Any]) -> Any:
         """The object of this job under `key`, made by the first node that asks for it."""
@@ -117,11 +124,16 @@ class Context:
 
 def names() -> list[str]:
     """All stages, by module name: a new file in `stages/` is a legal stage, no registry to edit."""
-    found = (m.name for m in pkgutil.iter_modules(stages.__path__) if not m.ispkg)
-    return sorted(name for name in found if name not in _NOT_STAGES)
+    return list(_names(tuple(stages.__path__)))
 
 
 def load(name: str) -> ModuleType:
     """The module of the stage `name`, which must be one of `names()`."""
     assert name in names(), name
     return importlib.import_module(f"stages.{name}")
+
+
+@functools.cache  # by path: to list a folder takes longer than everything else that is done for a node
+def _names(path: tuple[str, ...]) -> tuple[str, ...]:
+    found = (module.name for module in pkgutil.iter_modules(path) if not module.ispkg)
+    return tuple(sorted(name for name in found if name not in _NOT_STAGES))

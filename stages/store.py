@@ -18,6 +18,9 @@ from typing import Any
 
 from stages import artifact
 
+#: Files of a node that is being worked on: held by its worker, its progress, and how often it was started.
+LOCK, PROGRESS, ATTEMPTS = "lock", "progress.json", "attempts"
+
 
 class Store:
     """A store at `root`. Listings are read once; `refresh` forgets them."""
@@ -68,7 +71,7 @@ class Store:
     def running(self, stage: str, fingerprint: str) -> bool:
         """Whether a worker holds the node's lock right now. Changes nothing."""
         try:
-            descriptor = os.open(self.job(stage, fingerprint) / "lock", os.O_RDONLY)
+            descriptor = os.open(self.job(stage, fingerprint) / LOCK, os.O_RDONLY)
         except OSError:
             return False
         try:

@@ -31,7 +31,12 @@ def complete(checkpoint: Path) -> None:
 def latest(folder: Path) -> Path | None:
     """The complete checkpoint with the most steps in `folder`, or None."""
     found = [marker.parent for marker in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=lambda checkpoint: int(checkpoint.name.split("-")[1]), default=None)
+    return max(found, key=step, default=None)
+
+
+def step(checkpoint: Path) -> int:
+    """Optimizer steps that the trainer had made: `step(Path("checkpoint-16"))` is 16."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def discard_incomplete(folder: Path) -> None:

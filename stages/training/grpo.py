@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback
+from transformers import PreTrainedTokenizerBase, PrinterCallback
 
 from stages.contract import Context, StageError
 from stages.grading.pool import Graders
@@ -27,9 +27,9 @@ def train(config: Config, context: Context) -> dict[str, Any]:
     problems = grpo_problems.load(context.inputs["problems"], tokenizer, config)
     checkpoints.discard_incomplete(context.work)
     done = checkpoints.latest(context.work)
-    if done is None or _step(done) < config.rollouts * config.steps_per_rollout:
+    if done is None or checkpoints.step(done) < config.rollouts * config.steps_per_rollout:
         with Graders(context.resources.graders) as graders:
-            trainer = _trainer(config, context, problems, graders)
+            trainer = _trainer(config, context, tokenizer, problems, graders)
             trainer.train(resume_from_checkpoint=str(done) if done else None)
             trainer.accelerator.wait_for_everyone()
         done = checkpoints.latest(context.work)
@@ -37,7 +37,9 @@ def train(config: Config, context: Context) -> dict[str, Any]:
     return _publish(done, config, context) | problems.counts
 
 
-def _trainer(config: Config, context: Context, problems: Problems, graders: Graders) -> PolicyTrainer:
+def _trainer(
+    config: Config, context: Context, tokenizer: PreTrainedTokenizerBase, problems: Problems, graders: Graders
+) -> PolicyTrainer:
     source = context.inputs["checkpoint"]
     arguments = grpo_settings.arguments(config, context)
     if source.revision is not None:
@@ -52,7 +54,7 @@ def _trainer(config: Config, context: Context, problems: Problems, graders: Grad
         source=source,
         config=config,
         model=model,
-        processing_class=load_tokenizer(source),
+        processing_class=tokenizer,
         reward_funcs=Reward(graders, planned=config.rollouts * config.prompts * config.completions),
         args=arguments,
         train_dataset=grpo_problems.rollout_rows(problems.train, config),
@@ -74,7 +76,3 @@ def _publish(done: Path, config: Config, context: Context) -> dict[str, Any]:
     grpo_curve.write(training, context.output / "training.jsonl")
     grpo_curve.write(validation, context.output / "validation.jsonl")
     return grpo_curve.summary(training, validation, config)
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.split("-")[1])

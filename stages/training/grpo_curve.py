@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -106,7 +107,7 @@ def summary(training: Log, validation: Log, config: Config) -> dict[str, Any]:
     """The numbers of the record: means over the last tenth of the rollouts, and the last validation."""
     last = [row for row in training if row["rollout"] > config.rollouts * 0.9 or row["rollout"] == config.rollouts]
     names = [name for name in ("reward", "kl", "entropy", "zero_deviation", "completion_length") if name in last[0]]
-    means = {name: _mean([row[name] for row in last if name in row]) for name in names}
+    means = {name: fmean([row[name] for row in last if name in row]) for name in names}
     end = {f"validation_{name}": validation[-1][name] for name in ("pass@1", "pass@1_se")} if validation else {}
     return {"rollouts": config.rollouts, "steps": training[-1]["step"], **means, **end}
 
@@ -115,7 +116,3 @@ def write(rows: Log, file: Path) -> None:
     """JSON lines; no file for no rows."""
     if rows:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -38,7 +38,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         raise StageError(f"batch: {config.batch} sequences, but there are only {len(data)} rows")
     per_epoch = len(data) // config.batch
     done = checkpoints.latest(context.work)
-    if done is None or int(done.name.split("-")[1]) < config.epochs * per_epoch:
+    if done is None or checkpoints.step(done) < config.epochs * per_epoch:
         trainer = _trainer(config, context, tokenizer, data)
         trainer.train(resume_from_checkpoint=_start(context, done))
         trainer.accelerator.wait_for_everyone()
