@@ -12,6 +12,8 @@ and, where they apply,
 
     CONTINUES: str                    the integer field along which a node continues a smaller one ("epochs")
     SHARES: tuple[str, ...]           input kinds that, when equal, let several nodes run in one job
+    DISTRIBUTED: bool                 runs as one process per GPU, each calling `run`, under torch.distributed
+    SAVES: bool                       saves when `context.stopping()`, raises Interrupted, and continues from there
     check(config) -> list[str]        what the types of the fields cannot say ("batch: 30 is not ... ")
 
 torch, transformers, trl, vllm and datasets are imported inside `run` only, from the folders below `stages/`.
@@ -34,13 +36,18 @@ from pydantic.dataclasses import dataclass as validated
 import stages
 from stages import artifact
 from stages.progress import Progress
+from stages.saved import Saved
 
 #: The light modules beside the stages that are not stages themselves.
-_NOT_STAGES = {"artifact", "contract", "identity", "progress", "rows", "store"}
+_NOT_STAGES = {"artifact", "contract", "identity", "progress", "rows", "saved", "store"}
 
 
 class StageError(Exception):
     """A stage cannot go on, and the reason is the user's to mend: shown as one message, without a traceback."""
+
+
+class Interrupted(Exception):
+    """A stage was asked to stop (`context.stopping()`), has saved what it had, and can be continued."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +82,8 @@ class Resources:
     conf/cluster/*.yaml says it, for all stages and for each.
 
     Attributes:
-        cpus: threads the node may use; also what the local launcher counts.
-        gpus: GPUs the node may use.
+        cpus: threads of each process; also what the local launcher counts.
+        gpus: GPUs on each machine.
         per_device_batch: sequences per device in one forward pass; only memory and speed depend on it.
         graders: worker processes that grade answers.
     """
@@ -100,6 +107,9 @@ class Context:
         state: folder beside the outputs for what may be deleted later (optimizer, RNG); not hashed.
         resources: how to run.
         progress: reports steps and metrics to whoever watches.
+        stopping: whether the stage has been asked to save and stop (the time limit is near, or others need the GPUs).
+        rank: of this process among those of a DISTRIBUTED stage. Rank 0 alone writes `output`.
+        world: how many processes there are.
         shared: objects kept between the nodes of one job (a loaded engine), by key.
     """
 
@@ -108,12 +118,20 @@ class Context:
     output: Path
     resources: Resources
     progress: Progress
+    stopping: Callable[[], bool] = lambda: False
+    rank: int = 0
+    world: int = 1
     continues: tuple[int, Path] | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> Path:
         return self.output / artifact.STATE
+
+    @property
+    def saved(self) -> Saved:
+        """What this node recorded as saved: a stage that SAVES records there, and asks for `lost` when it starts."""
+        return Saved(self.work.with_name("saved.json"))
 
     def share(self, key: Any, make: Callable[[], Any]) -> Any:
         """The object of this job under `key`, made by the first node that asks for it."""
