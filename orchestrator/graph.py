@@ -61,16 +61,20 @@ class Graph:
         sources: what comes from outside, by fingerprint.
         variants: variant -> the context at the end of its chain.
         scores: (variant, benchmark) -> the evaluate node of that cell of the result table.
+        references: how often a chain, a benchmark or a data source names a node; what is above the number of nodes
+            is shared.
     """
 
     nodes: dict[str, Node] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     variants: dict[str, Context] = field(default_factory=dict)
     scores: dict[tuple[str, str], Node] = field(default_factory=dict)
+    references: int = 0
     _edges: dict[str, list[Node]] = field(default_factory=dict)
 
     def add(self, node: Node) -> Node:
         """The node of this identity: an earlier one if there is one."""
+        self.references += 1
         for given in node.inputs.values():
             if isinstance(given, Source):
                 self.sources.setdefault(given.fingerprint, given)

@@ -28,10 +28,12 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._listings: dict[str, dict[str, list[Path]]] = {}
+        self._jobs: dict[str, set[str]] = {}
 
     def refresh(self) -> None:
         """Look at the disk again from now on."""
         self._listings.clear()
+        self._jobs.clear()
 
     def find(self, stage: str, fingerprint: str) -> Path | None:
         """The folder of the published artifact with this fingerprint, or None."""
@@ -61,6 +63,11 @@ class Store:
     def job(self, stage: str, fingerprint: str) -> Path:
         """The folder of a node that is being worked on; it exists until the node is published."""
         return self.root / stage / f".{fingerprint[:16]}"
+
+    def unfinished(self, stage: str, fingerprint: str) -> bool:
+        """Whether `job` was there when the stage was listed: no file of it needs to be opened if it was not."""
+        self._listing(stage)
+        return f".{fingerprint[:16]}" in self._jobs[stage]
 
     def logs(self, stage: str) -> Path:
         return self.root / "logs" / stage
@@ -92,9 +99,12 @@ class Store:
     def _listing(self, stage: str) -> dict[str, list[Path]]:
         if stage not in self._listings:
             listing: dict[str, list[Path]] = {}
+            jobs: set[str] = set()
             folder = self.root / stage
             for entry in os.scandir(folder) if folder.is_dir() else ():
-                if not entry.name.startswith(".") and entry.is_dir():
+                if entry.name.startswith("."):
+                    jobs.add(entry.name)
+                elif entry.is_dir():
                     listing.setdefault(entry.name[-10:], []).append(folder / entry.name)
-            self._listings[stage] = listing
+            self._listings[stage], self._jobs[stage] = listing, jobs
         return self._listings[stage]

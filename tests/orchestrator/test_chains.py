@@ -23,6 +23,12 @@ def test_variants_share_every_common_node(tmp_path: Path) -> None:
     assert names == ["toy_base/base", "toy_train/Short", "toy_train/Long", "toy_probe/Long", "toy_probe/LongAgain"]
 
 
+def test_every_naming_of_a_node_is_a_reference(tmp_path: Path) -> None:
+    # toy_base once; LongAgain names toy_train again, which Long has named already
+    _, found, _ = study(tmp_path)
+    assert (found.references, len(found.nodes)) == (6, 5)
+
+
 def test_a_longer_training_waits_for_the_longest_shorter_one_of_its_recipe(tmp_path: Path) -> None:
     chain = [{"toy_train": {"epochs": epochs}} for epochs in (1, 3, 8)]
     _, found, _ = study(tmp_path, {f"V{i}": [step] for i, step in enumerate(chain)})
