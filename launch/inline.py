@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from launch import worker
-from launch.job import Job
-from stages.contract import Resources
+from launch.job import Allocation, Job
 
 
 class _Finished:
@@ -21,7 +20,7 @@ class _Finished:
 class InlineLauncher:
     """`start` returns when the job is over."""
 
-    def room(self, resources: Resources) -> bool:
+    def room(self, resources: Allocation) -> bool:
         return True
 
     def start(self, job: Job) -> _Finished:

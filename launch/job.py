@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -13,25 +13,72 @@ from stages.contract import Resources
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+class Allocation(Resources):
+    """What a job asks for: a class of resources, as conf/cluster/*.yaml describes it.
+
+    Attributes:
+        nodes: machines.
+        processes: of a stage that is DISTRIBUTED, on each machine; null for one per GPU. Others are one process.
+        time: minutes after which Slurm ends the job.
+        memory: GB on each machine; null for the site's default.
+        partition, account, qos, constraint: as `sbatch` takes them; null for the site's default.
+        gres: what to ask for instead of `gpu:<gpus>`, for example `gpu:a100:8`.
+        at_once: elements of a job array that may run at the same time; null for all.
+        segments: jobs that a stage may take one after the other, where the site lets no job requeue itself.
+        sbatch: further options of `sbatch`, long name -> value.
+    """
+
+    nodes: Annotated[int, Field(ge=1)] = 1
+    processes: Annotated[int, Field(ge=1)] | None = None
+    time: Annotated[int, Field(ge=1)] = 60
+    memory: Annotated[float, Field(gt=0)] | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    gres: str | None = None
+    at_once: Annotated[int, Field(ge=1)] | None = None
+    segments: Annotated[int, Field(ge=1)] = 1
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
+
+    @property
+    def seen(self) -> Resources:
+        """The part of it that a stage sees."""
+        return Resources(**{each.name: getattr(self, each.name) for each in fields(Resources)})
+
+    def ranks(self, distributed: bool) -> int:
+        """Processes on each machine."""
+        return (self.processes or max(1, self.gpus)) if distributed else 1
+
+
+@validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Cluster:
     """conf/cluster/*.yaml: where jobs run and with which resources. Never part of a fingerprint.
 
     Attributes:
-        launcher: `inline` (in the head's own process, one after the other) or `local` (processes of this machine).
-        cpus: cores that jobs may use together; null for all that this process may use.
-        gpus: GPUs that jobs may use together; null for all that are visible.
-        default: what a stage needs unless `stages` names it.
-        stages: stage -> what it needs instead (in the YAML only the fields that differ).
+        launcher: `inline` (in the head's own process, one after the other), `local` (processes of this machine) or
+            `slurm` (jobs of a Slurm cluster, submitted all at once).
+        wait: on Slurm, stay until everything is done; else the head ends once everything is submitted.
+        cpus: cores that jobs may use together on this machine; null for all that this process may use.
+        gpus: GPUs that jobs may use together on this machine; null for all that are visible.
+        grace: seconds before a job's time limit at which it is told to save and stop.
+        default: what a class of resources does not say.
+        classes: name -> class of resources (in the YAML only the fields that differ from the default).
+        stages: stage -> the resources of its jobs (in the YAML the name of a class, or a mapping of `class` and the
+            fields that differ from it). A stage that is not named gets the default.
     """
 
-    launcher: Literal["inline", "local"]
-    cpus: Annotated[int, Field(ge=1)] | None
-    gpus: Annotated[int, Field(ge=0)] | None
-    default: Resources
-    stages: dict[str, Resources]
+    launcher: Literal["inline", "local", "slurm"]
+    wait: bool = False
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    grace: Annotated[int, Field(ge=1)] = 120
+    default: Allocation
+    classes: dict[str, Allocation] = Field(default_factory=dict)
+    stages: dict[str, Allocation]
 
-    def needs(self, stage: str) -> Resources:
-        """The resources of a stage."""
+    def needs(self, stage: str) -> Allocation:
+        """What a job of a stage asks for."""
         return self.stages.get(stage, self.default)
 
 
@@ -40,7 +87,7 @@ class Job:
     """A process to start: `python -m launch.worker FOLDER...`, printing to `log`."""
 
     folders: tuple[Path, ...]
-    resources: Resources
+    resources: Allocation
     log: Path
 
 
@@ -57,7 +104,7 @@ class Handle(Protocol):
 class Launcher(Protocol):
     """Starts jobs."""
 
-    def room(self, resources: Resources) -> bool:
+    def room(self, resources: Allocation) -> bool:
         """Whether a job with these resources may start now."""
 
     def start(self, job: Job) -> Handle:

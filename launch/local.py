@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from launch.job import Job
+from launch.job import Allocation, Job
 from launch.worker import LIFELINE
 from stages.contract import Resources
 
@@ -27,7 +27,7 @@ class LocalLauncher:
         self._gpus = list(range(gpus)) if gpus is not None else _visible_gpus()
         self._jobs: list[_Process] = []
 
-    def room(self, resources: Resources) -> bool:
+    def room(self, resources: Allocation) -> bool:
         running = self._running()
         cpus = sum(process.job.resources.cpus for process in running)
         fits = cpus + resources.cpus <= self._cpus and len(self._free_gpus()) >= resources.gpus

@@ -27,21 +27,36 @@ DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(frozen=True)
 class Study:
-    """An experiment, its graph and its store."""
+    """An experiment, or a sweep over one, with its graph and its store."""
 
     experiment: Experiment
     graph: Graph
     store: Store
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command line in its parts: `VERB [NODE] [FLAG ...] [KEY=VALUE ...]`."""
+
+    verb: str
+    node: str | None
+    flags: frozenset[str]
+    overrides: list[str]
+
+    @property
+    def as_json(self) -> bool:
+        return "--json" in self.flags
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verb, rest = (arguments[0], arguments[1:]) if arguments and arguments[0] in VERBS else ("run", arguments)
     try:
-        if any(argument.startswith("-") and argument != "--json" for argument in rest):
-            return _hydra(rest)
-        return VERBS[verb]([argument for argument in rest if argument != "--json"], "--json" in rest)
+        command = _parse(arguments)
+        if command is None:
+            config.hydra_app([argument for argument in arguments if argument not in VERBS])
+            return DONE
+        return VERBS[command.verb].act(_study(command.overrides), command)
     except ConfigError as error:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
@@ -51,15 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def run_verb(arguments: list[str], as_json: bool) -> int:
+def run_verb(study: Study, command: Command) -> int:
     """Do everything that is not done, then show the results."""
-    study = _study(arguments)
     unresolved = [source.unresolved for source in study.graph.sources.values() if source.unresolved]
     if unresolved:
         raise ConfigError(map(str, unresolved))
     _check_writable(study.store)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
-    with view.Watch(study.store, view.console(errors=as_json)) as watch:
+    with view.Watch(study.store, view.console(errors=command.as_json)) as watch:
         outcome = run.Run(study.graph, study.store, study.experiment.cluster, watch).carry_out()
     for node, messages, log in outcome.failed.values():
         for message in messages:
@@ -69,31 +83,29 @@ def run_verb(arguments: list[str], as_json: bool) -> int:
     if outcome.blocked:
         names = ", ".join(f"{node.stage}/{node.label}" for node in outcome.blocked)
         print(f"not run, because what they need failed: {names}", file=sys.stderr)
-    _show_results(study, as_json)
+    _show_results(study, command.as_json)
     return FAILED if outcome.failed or outcome.blocked else DONE
 
 
-def plan_verb(arguments: list[str], as_json: bool) -> int:
+def plan_verb(study: Study, command: Command) -> int:
     """Show every node with its state and the reason."""
-    study = _study(arguments)
     entries = plan.make(study.graph, study.store)
-    if as_json:
+    if command.as_json:
         print(json.dumps(plan.as_json(entries, study.graph)))
     else:
         view.show_plan(entries, study.graph, view.console())
     return DONE
 
 
-def status_verb(arguments: list[str], as_json: bool) -> int:
+def status_verb(study: Study, command: Command) -> int:
     """Show the plan with the progress of what runs now."""
-    study = _study(arguments)
     entries = plan.make(study.graph, study.store)
     progress = {
         entry.node.fingerprint: view.read_progress(study.store, entry.node.stage, entry.node.fingerprint)
         for entry in entries
         if entry.state == "running"
     }
-    if as_json:
+    if command.as_json:
         shown = plan.as_json(entries, study.graph)
         for node in shown["nodes"]:
             node["progress"] = progress.get(node["fingerprint"])
@@ -108,40 +120,76 @@ def status_verb(arguments: list[str], as_json: bool) -> int:
     return DONE
 
 
-def why_verb(arguments: list[str], as_json: bool) -> int:
+def why_verb(study: Study, command: Command) -> int:
     """Show the state of one node, its identity, and what differs from its nearest published sibling."""
-    if not arguments or "=" in arguments[0]:
-        raise ConfigError(["why: name a node (stage/label, or the beginning of a fingerprint), then the overrides"])
-    study = _study(arguments[1:])
-    answers = why.explain(arguments[0], study.graph, study.store)
+    assert command.node is not None
+    answers = why.explain(command.node, study.graph, study.store)
     if not answers:
-        raise ConfigError([f"why {arguments[0]}: no such node; plan lists them"])
-    if as_json:
+        raise ConfigError([f"why {command.node}: no such node; plan lists them"])
+    if command.as_json:
         print(json.dumps({"nodes": [asdict(answer) for answer in answers]}))
     else:
         view.show_why(answers, view.console())
     return DONE
 
 
-def report_verb(arguments: list[str], as_json: bool) -> int:
+def report_verb(study: Study, command: Command) -> int:
     """Show the results of what is published now."""
-    _show_results(_study(arguments), as_json)
+    _show_results(study, command.as_json)
     return DONE
 
 
-VERBS: dict[str, Callable[[list[str], bool], int]] = {
-    "run": run_verb,
-    "plan": plan_verb,
-    "why": why_verb,
-    "status": status_verb,
-    "report": report_verb,
+@dataclass(frozen=True)
+class Verb:
+    """What a verb does, the flags it has beside --json, and whether it names a node first (None: it may)."""
+
+    act: Callable[[Study, Command], int]
+    flags: frozenset[str] = frozenset()
+    node: bool | None = False
+
+
+VERBS = {
+    "run": Verb(run_verb),
+    "plan": Verb(plan_verb),
+    "why": Verb(why_verb, node=True),
+    "status": Verb(status_verb),
+    "report": Verb(report_verb),
 }
 
 
+def _parse(arguments: list[str]) -> Command | None:
+    """The command in `arguments`; None if Hydra is to have them, because of a flag that is its own.
+
+    Raises:
+        ConfigError: a word is neither verb, node, flag nor override.
+    """
+    named = bool(arguments) and arguments[0] in VERBS
+    name, rest = (arguments[0], arguments[1:]) if named else ("run", arguments)
+    verb = VERBS[name]
+    known = {"--json", *verb.flags}
+    flags = {argument for argument in rest if argument.startswith("-") and "=" not in argument}
+    if any(argument in ("-m", "--multirun") for argument in flags):
+        raise ConfigError(["-m: sweeps are not there yet; give one value and run once for each"])
+    every = known.union(*(other.flags for other in VERBS.values()))
+    if flags - every:
+        return None
+    if flags - known:
+        has = ", ".join(sorted(known))
+        raise ConfigError(f"{flag}: not a flag of {name}, which has {has}" for flag in sorted(flags - known))
+    others = [argument for argument in rest if argument not in flags]
+    words = [argument for argument in others if "=" not in argument and not argument.startswith("~")]
+    node = words[0] if words and verb.node is not False else None
+    if verb.node and node is None:
+        what = "name a node (stage/label, or the beginning of a fingerprint), then the overrides"
+        raise ConfigError([f"{name}: {what}"])
+    unknown = words if node is None else words[1:]
+    if unknown:
+        verbs = ", ".join(VERBS)
+        raise ConfigError(f"{word}: neither a verb ({verbs}) nor an override KEY=VALUE" for word in unknown)
+    return Command(name, node, frozenset(flags), [other for other in others if other != node])
+
+
 def _study(arguments: list[str]) -> Study:
-    words = [argument for argument in arguments if "=" not in argument and not argument.startswith("~")]
-    if words:
-        raise ConfigError(f"{word}: neither a verb ({', '.join(VERBS)}) nor an override KEY=VALUE" for word in words)
     composed = config.compose(arguments)
     try:
         read = experiment.read(composed.config, composed.overrides)
@@ -197,14 +245,6 @@ def _place(study: Study, variant: str) -> str | None:
         return None if last is None else str(last.path or last.hub)
     folder = study.store.find(last.stage, last.fingerprint)
     return None if folder is None else str(folder / "model")
-
-
-def _hydra(arguments: list[str]) -> int:
-    """Flags that are Hydra's own. Sweeps are not among them yet."""
-    if any(argument in ("-m", "--multirun") for argument in arguments):
-        raise ConfigError(["-m: sweeps are not there yet; give one value and run once for each"])
-    config.hydra_app(arguments)
-    return DONE
 
 
 if __name__ == "__main__":

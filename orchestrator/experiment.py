@@ -217,12 +217,33 @@ def _read_data(key: str, value: Any) -> Any:
 
 
 def _read_cluster(cluster: Any) -> Any:
-    """What `cluster.stages` does not say of a stage is `cluster.default`'s. What is no mapping is left to `parse`."""
-    match cluster:
-        case {"default": dict(default), "stages": dict(stages)}:
-            merged = {name: {**default, **own} if isinstance(own, dict) else own for name, own in stages.items()}
-            return {**cluster, "stages": merged}
-    return cluster
+    """Spell out the classes and stages of a cluster: what they do not say is the default's, or their class's.
+
+    What is not of the form that a cluster has is left to `parse`.
+    """
+    if not isinstance(cluster, dict) or not isinstance(cluster.get("default"), dict):
+        return cluster
+    default, classes, stages = cluster["default"], cluster.get("classes") or {}, cluster.get("stages") or {}
+    if not isinstance(classes, dict) or not isinstance(stages, dict):
+        return cluster
+    whole = {name: {**default, **own} if isinstance(own, dict) else own for name, own in classes.items()}
+    return {
+        **cluster,
+        "classes": whole,
+        "stages": {n: _read_needs(n, own, default, whole) for n, own in stages.items()},
+    }
+
+
+def _read_needs(stage: str, own: Any, default: dict[str, Any], classes: dict[str, Any]) -> Any:
+    """What a stage needs: the name of a class, or fields, among them perhaps `class`."""
+    own = {"class": own} if isinstance(own, str) else own
+    if not isinstance(own, dict):
+        return own
+    name = own.get("class")
+    if name is not None and name not in classes:
+        raise ConfigError([f"cluster.stages.{stage}={name!r}: no such class of resources{instead(str(name), classes)}"])
+    fields = {field: value for field, value in own.items() if field != "class"}
+    return {**(classes[name] if name is not None else default), **fields}
 
 
 def is_hub_id(text: str) -> bool:

@@ -126,7 +126,7 @@ class Run:
             identity=node.identity,
             inputs={kind: _spec(given) for kind, given in node.inputs.items()},
             continues=self.graph.shorter(node),
-            resources=asdict(self._cluster.needs(node.stage)),
+            resources=asdict(self._cluster.needs(node.stage).seen),
         ).write(folder)
         return folder
 

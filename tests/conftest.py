@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 import stages
-from launch.job import Cluster
+from launch.job import Allocation, Cluster
 from orchestrator import chains, run
 from orchestrator import experiment as experiments
 from orchestrator.experiment import Experiment
 from orchestrator.graph import Graph
 from orchestrator.sources import Sources
-from stages.contract import Resources
 from stages.store import Store
 
 TOYS = Path(__file__).parent / "toys"
@@ -36,7 +35,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def cluster(launcher: str = "inline", cpus: int = 2) -> Cluster:
     """A cluster of this machine."""
-    return Cluster(launcher=launcher, cpus=cpus, gpus=0, default=Resources(), stages={})
+    return Cluster(launcher=launcher, cpus=cpus, gpus=0, default=Allocation(), stages={})
 
 
 def study(
