@@ -1,0 +1,529 @@
+"""A real Slurm cluster on this machine: three nodes of eight pretend GPUs each, on loopback, in a folder of its own.
+
+    with Cluster(folder) as cluster:
+        cluster.run("sbatch", "--wait", "--wrap", "hostname")
+
+Nothing is mocked: munged, MariaDB, slurmdbd, slurmctld and three slurmd run as plain processes, without systemd and
+without cgroups. Clients find the cluster by SLURM_CONF alone, so several clusters can be up at once. A developer's own:
+
+    python -m tests.slurm.cluster up DIR
+    python -m tests.slurm.cluster down DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import grp
+import os
+import pwd
+import random
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+NODES = ("n1", "n2", "n3")
+CPUS, MEMORY, GPUS = 8, 4000, 8
+LAB, USERS = "lab", ("alice", "bob")
+PACKAGES = "slurm-wlm slurmdbd mariadb-server munge"
+PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sbatch", "sacctmgr")
+# The daemons are in sbin, which is not on every user's path.
+PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+SLURM_CONF = """\
+ClusterName=toy
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser={user}
+SlurmdUser={user}
+# Loopback only.
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+# A requeued job waits for its old credential to expire, two minutes by default.
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/run/slurmctld.own
+SlurmdPidFile={folder}/run/%n.own
+SlurmctldLogFile={folder}/log/slurmctld.log
+SlurmdLogFile={folder}/log/%n.log
+SlurmctldDebug=verbose
+SlurmdDebug=verbose
+
+# A machine without cgroups plays larger nodes than it has cores for.
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+JobAcctGatherType=jobacct_gather/linux
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+DefMemPerCPU=256
+
+# As quick as Slurm can be: a test waits for every one of these.
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
+SlurmctldTimeout=10
+SlurmdTimeout=10
+KillWait=5
+MinJobAge={min_job_age}
+JobRequeue=1
+ReturnToService=2
+OverTimeLimit=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+{private}{accounting}{gres}
+{nodes}
+PartitionName=DEFAULT Nodes=n[1-3] PriorityTier=5 PreemptMode=OFF MaxTime=INFINITE DefaultTime=60 State=UP
+PartitionName=cpu Default=YES
+PartitionName=gpu
+PartitionName=short MaxTime=1 DefaultTime=1
+PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=2
+PartitionName=scavenge PriorityTier=1 PreemptMode=CANCEL GraceTime=2
+PartitionName=high PriorityTier=10
+"""
+
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={dbd_port}
+# Persistent connections take their munge socket from here, not from AuthInfo.
+AccountingStoragePass={folder}/munge/socket
+AccountingStorageEnforce=associations,limits,qos
+AccountingStorageTRES=gres/gpu
+"""
+
+SLURMDBD_CONF = """\
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={dbd_port}
+CommunicationParameters=NoInAddrAny
+SlurmUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+PidFile={folder}/run/slurmdbd.own
+LogFile={folder}/log/slurmdbd.log
+DebugLevel=verbose
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser={user}
+StorageLoc=accounting
+"""
+
+
+class SlurmError(RuntimeError):
+    """A daemon did not come up, or a command failed."""
+
+
+def reason_missing() -> str | None:
+    """Why no cluster can run here, or None."""
+    missing = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
+    return f"no {', '.join(missing)} here (Debian: apt-get install {PACKAGES})" if missing else None
+
+
+def users() -> tuple[str, ...]:
+    """The ordinary users alice and bob of the group lab, made when missing; none where we are not root."""
+    if os.geteuid() != 0:
+        return ()
+    # Two clusters may start at once: what the other one has just made is as good.
+    if LAB not in {group.gr_name for group in grp.getgrall()}:
+        subprocess.run(["groupadd", "--force", LAB], env={"PATH": PATH}, check=True, capture_output=True)
+    for user in {*USERS} - {entry.pw_name for entry in pwd.getpwall()}:
+        subprocess.run(["useradd", "--create-home", "--gid", LAB, user], env={"PATH": PATH}, capture_output=True)
+        pwd.getpwnam(user)
+    return USERS
+
+
+class Cluster:
+    """One cluster in one folder; the options are the modes that real sites have.
+
+    Partitions: `cpu` (the default), `gpu`, `short` (one minute at most), `low` (preempted jobs are requeued),
+    `scavenge` (preempted jobs are cancelled) and `high` (preempts those two, as `cpu` and `gpu` do).
+    """
+
+    def __init__(self, folder: Path, *, accounting: bool = True, min_job_age: int = 300, private: bool = False) -> None:
+        self.folder = folder.resolve()
+        self.accounting = accounting
+        self.min_job_age = min_job_age
+        self.private = private
+        self.user = pwd.getpwuid(os.geteuid()).pw_name
+        self.users: tuple[str, ...] = ()
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Cluster:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def conf(self) -> Path:
+        """The slurm.conf that makes a client a client of this cluster."""
+        return self.folder / "slurm.conf"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs in its environment."""
+        return {"SLURM_CONF": str(self.conf)}
+
+    def run(self, *command: str, user: str | None = None) -> str:
+        """What a client command prints, run as this or another user; a SlurmError if it fails."""
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))}
+        prefix = ("runuser", "-u", user, "--") if user else ()
+        done = subprocess.run(
+            [*prefix, *command], env={**plain, "PATH": PATH, **self.environment}, capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            raise SlurmError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}".rstrip())
+        return done.stdout.strip()
+
+    def start(self) -> None:
+        """An empty cluster with three idle nodes."""
+        if (reason := reason_missing()) is not None:
+            raise SlurmError(reason)
+        self._prepare()
+        try:
+            self._start_munge()
+            if self.accounting:
+                self._start_accounting()
+            self.start_controller()
+            for node in NODES:
+                self._start_slurmd(node)
+            for node in NODES:
+                self._wait_for_idle(node)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End every daemon, every job step and every job process of this cluster."""
+        for node in NODES:
+            self._end(node, signal.SIGKILL)
+        self._kill_jobs()
+        for name in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
+            self._end(name)
+        self._kill_jobs()
+
+    def stop_controller(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop slurmctld; what it has saved stays. SIGKILL loses what it has not saved yet."""
+        self._end("slurmctld", how)
+
+    def start_controller(self) -> None:
+        """Start slurmctld, with the jobs that it knew before."""
+        self._spawn("slurmctld", "-D")
+        self._wait("slurmctld", lambda: self._succeeds("scontrol", "ping"))
+
+    def kill_node(self, node: str) -> None:
+        """The node loses its power: slurmd, the steps and all their processes are gone at once."""
+        self._end(node, signal.SIGKILL)
+        self._kill_jobs(node)
+
+    def start_node(self, node: str) -> None:
+        """Start the node again, and wait until jobs can run on it."""
+        self._start_slurmd(node)
+        self._wait_for_idle(node)
+
+    def settle(self) -> None:
+        """As it was when started: every daemon up, every job ended, every node idle."""
+        if not self._alive("slurmctld"):
+            self.start_controller()
+        for node in NODES:
+            if not self._alive(node):
+                self._start_slurmd(node)
+        if jobs := self.run("squeue", "--noheader", "--format=%A").split():
+            self.run("scancel", "--quiet", *jobs)
+        self._wait("slurmctld", lambda: not self.run("squeue", "--noheader"))
+        for node in NODES:
+            self._wait_for_idle(node)
+
+    # Configuration
+
+    def _prepare(self) -> None:
+        self._clear()
+        for name in ("run", "log", "state", "munge", *(f"spool/{node}" for node in NODES)):
+            (self.folder / name).mkdir(parents=True)
+        # Ordinary users are clients as well: they must reach slurm.conf and the munge socket.
+        for path in (self.folder, self.folder / "munge", self.folder / "run"):
+            path.chmod(0o755)
+        self.users = users()
+        ports = free_ports(2 + len(NODES))
+        self._write(self.conf, self._slurm_conf(ports), 0o644)
+        if self.accounting:
+            text = SLURMDBD_CONF.format(dbd_port=ports[1], user=self.user, folder=self.folder)
+            self._write(self.folder / "slurmdbd.conf", text, 0o600)
+
+    def _clear(self) -> None:
+        if not self.folder.exists() or not any(self.folder.iterdir()):
+            return
+        if not self.conf.exists():
+            raise SlurmError(f"{self.folder} is neither empty nor a cluster's")
+        if any(self._alive(path.stem) for path in (self.folder / "run").glob("*.pid")):
+            raise SlurmError(f"a cluster is up in {self.folder}")
+        shutil.rmtree(self.folder)
+
+    def _slurm_conf(self, ports: list[int]) -> str:
+        controller, dbd, *node_ports = ports
+        gpus = self._make_gpus()
+        gres = f" Gres=gpu:{GPUS}" if gpus else ""
+        nodes = [
+            f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port}"
+            f" CPUs={CPUS} RealMemory={MEMORY}{gres}"
+            for node, port in zip(NODES, node_ports, strict=True)
+        ]
+        return SLURM_CONF.format(
+            host=socket.gethostname(),
+            port=controller,
+            user=self.user,
+            folder=self.folder,
+            min_job_age=self.min_job_age,
+            private="PrivateData=jobs\n" if self.private else "",
+            accounting=ACCOUNTING.format(dbd_port=dbd, folder=self.folder) if self.accounting else "",
+            gres="GresTypes=gpu\n" if gpus else "",
+            nodes="\n".join(nodes),
+        )
+
+    def _make_gpus(self) -> bool:
+        """Copies of /dev/null, which Slurm takes for GPUs; only root can make them."""
+        if os.geteuid() != 0:
+            return False
+        (self.folder / "gpus").mkdir()
+        for index in range(GPUS):
+            os.mknod(self.folder / f"gpus/gpu{index}", 0o666 | stat.S_IFCHR, os.stat("/dev/null").st_rdev)
+        text = f"AutoDetect=off\nName=gpu File={self.folder}/gpus/gpu[0-{GPUS - 1}]\n"
+        self._write(self.folder / "gres.conf", text, 0o644)
+        return True
+
+    def _write(self, path: Path, text: str, mode: int) -> None:
+        path.write_text(text)
+        path.chmod(mode)
+
+    # Daemons
+
+    def _start_munge(self) -> None:
+        key = self.folder / "munge/key"
+        key.touch(0o600)
+        key.write_bytes(os.urandom(128))
+        (self.folder / "munge/private").mkdir(mode=0o700)
+        files = {"key-file": key, "socket": self.folder / "munge/socket"}
+        files |= {f"{name}-file": self.folder / f"munge/private/{name}" for name in ("pid", "log", "seed")}
+        self._spawn("munged", "--foreground", *(f"--{name}={path}" for name, path in files.items()))
+        self._wait("munged", files["socket"].exists)
+
+    def _start_accounting(self) -> None:
+        data = f"--datadir={self.folder}/database"
+        small = ("--innodb-log-file-size=4M", "--innodb-buffer-pool-size=32M", "--innodb-flush-method=nosync")
+        install = ("mariadb-install-db", "--no-defaults", data, f"--user={self.user}", *small)
+        self.run(*install, "--auth-root-authentication-method=normal", "--skip-test-db")
+        mysql = self.folder / "run/mysql.socket"
+        options = ("--no-defaults", data, f"--user={self.user}", f"--socket={mysql}", "--skip-networking", *small)
+        self._spawn("mariadbd", *options, "--skip-grant-tables", f"--pid-file={self.folder}/run/mariadbd.own")
+        self._wait("mariadbd", mysql.exists)
+        # slurmdbd has no option for the socket; the client library that it uses has this variable.
+        self._spawn("slurmdbd", "-D", MYSQL_UNIX_PORT=str(mysql))
+        self._wait("slurmdbd", lambda: self._succeeds("sacctmgr", "--noheader", "show", "cluster"))
+        self._register()
+
+    def _register(self) -> None:
+        """The cluster, an account with every user in it, and the quality of service `tight`."""
+        add = ("sacctmgr", "--immediate", "--quiet", "add")
+        self.run(*add, "cluster", "toy")
+        self.run(*add, "qos", "tight", "MaxSubmitJobsPerUser=3")
+        self.run(*add, "account", LAB, "QOS=normal,tight")
+        for user in {self.user, *self.users}:
+            self.run(*add, "user", user, f"Account={LAB}", f"DefaultAccount={LAB}")
+        # Slurm makes root a user of an account `root`, by default.
+        self.run("sacctmgr", "--immediate", "--quiet", "modify", "user", self.user, "set", f"DefaultAccount={LAB}")
+
+    def _start_slurmd(self, node: str) -> None:
+        self._spawn(node, "-D", "-N", node, program="slurmd")
+
+    def _wait_for_idle(self, node: str) -> None:
+        state = ("sinfo", "--noheader", f"--nodes={node}", "--partition=cpu", "--format=%T")
+        self._wait(node, lambda: self.run(*state) == "idle")
+
+    def _spawn(self, name: str, *arguments: str, program: str | None = None, **environment: str) -> None:
+        """Start a daemon in the foreground of its own session, with a pid file and a log of ours."""
+        plain = {"PATH": PATH, "LANG": "C.UTF-8", **self.environment, **environment}
+        path = shutil.which(program or name, path=PATH)
+        assert path is not None
+        with (self.folder / f"log/{name}.out").open("ab") as log:
+            daemon = subprocess.Popen(
+                [path, *arguments],
+                env=plain,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._started[name] = daemon
+        (self.folder / f"run/{name}.pid").write_text(f"{daemon.pid} {started_at(daemon.pid)}")
+
+    def _wait(self, name: str, ready: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Poll until ready; say what the daemon wrote last if it ends or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not ready():
+            ended = not self._alive(name)
+            if ended or time.monotonic() > deadline:
+                what = "ended" if ended else f"was not ready after {seconds:.0f} s"
+                raise SlurmError(f"{name} {what}; its last words:\n{self._last_words(name)}")
+            time.sleep(0.05)
+
+    def _last_words(self, name: str, lines: int = 15) -> str:
+        logs = [self.folder / f"log/{name}.log", self.folder / f"log/{name}.out", self.folder / "munge/private/log"]
+        for log in logs[: 3 if name == "munged" else 2]:
+            if log.exists() and (text := log.read_text(errors="replace").strip()):
+                return "\n".join(text.splitlines()[-lines:])
+        return "(it wrote none)"
+
+    def _succeeds(self, *command: str) -> bool:
+        with contextlib.suppress(SlurmError):
+            self.run(*command)
+            return True
+        return False
+
+    # Processes
+
+    def _pid(self, name: str) -> int | None:
+        """The daemon's process, if it runs: a pid file may outlive it, and the number may be another's by now."""
+        with contextlib.suppress(FileNotFoundError):
+            pid, when = (int(word) for word in (self.folder / f"run/{name}.pid").read_text().split())
+            if started_at(pid) == when:
+                return pid
+        return None
+
+    def _alive(self, name: str) -> bool:
+        return self._pid(name) is not None
+
+    def _end(self, name: str, how: signal.Signals = signal.SIGTERM, seconds: float = 20.0) -> None:
+        """Signal a daemon and wait until it is gone; one that ignores the signal is killed."""
+        pid = self._pid(name)
+        if pid is not None:
+            end(pid, how, seconds)
+        if (started := self._started.pop(name, None)) is not None:
+            started.wait()
+        (self.folder / f"run/{name}.pid").unlink(missing_ok=True)
+
+    def _kill_jobs(self, node: str | None = None) -> None:
+        """Kill the steps and the job processes, of one node or of all; a dying step may have started more."""
+        while pids := self._job_processes([node] if node else NODES):
+            for pid in pids:
+                end(pid, signal.SIGKILL)
+
+    def _job_processes(self, nodes: Sequence[str]) -> set[int]:
+        """Steps, which write their node's log; what they started; and what the environment gives away as theirs.
+
+        The last finds processes that left their parent, and takes both variables: a developer's shell has the first.
+        """
+        logs = {str(self.folder / f"log/{node}.log") for node in nodes}
+        marks = [{f"SLURM_CONF={self.conf}", f"SLURMD_NODENAME={node}"} for node in nodes]
+        pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+        parents = {pid: parent_of(pid) for pid in pids}
+        found = {
+            pid for pid in pids if logs & open_files(pid) or any(mark <= set(environment_of(pid)) for mark in marks)
+        }
+        while children := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= children
+        return {pid for pid in found if started_at(pid)}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, below those that the kernel hands to outgoing connections."""
+    found: list[int] = []
+    with contextlib.ExitStack() as held:
+        while len(found) < count:
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                port = random.SystemRandom().randrange(10_000, 30_000)
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
+
+
+def started_at(pid: int) -> int | None:
+    """When the process started, in the kernel's ticks; None if it is gone or a zombie."""
+    fields = status_of(pid)
+    return int(fields[19]) if fields and fields[0] != "Z" else None
+
+
+def parent_of(pid: int) -> int | None:
+    """The process that it belongs to."""
+    fields = status_of(pid)
+    return int(fields[1]) if fields else None
+
+
+def status_of(pid: int) -> list[str]:
+    """The kernel's line on the process, from its state on."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
+
+
+def environment_of(pid: int) -> list[str]:
+    """The environment that the process was started with."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
+    return []
+
+
+def open_files(pid: int) -> set[str]:
+    """The paths of the files that the process holds open."""
+    paths = set()
+    with contextlib.suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                paths.add(os.readlink(descriptor))
+    return paths
+
+
+def end(pid: int, how: signal.Signals, seconds: float = 20.0) -> None:
+    """Signal a process and wait until it is gone, by SIGKILL if need be."""
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, how)
+        while started_at(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The developer's cluster: `up DIR` leaves one running, `down DIR` ends it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.slurm.cluster", description=main.__doc__)
+    parser.add_argument("verb", choices=["up", "down"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--no-accounting", action="store_true", help="without slurmdbd and MariaDB: sacct is disabled")
+    parser.add_argument("--min-job-age", type=int, default=300, help="seconds that a finished job stays in squeue")
+    parser.add_argument("--private", action="store_true", help="users see their own jobs only")
+    chosen = parser.parse_args(arguments)
+    cluster = Cluster(
+        chosen.folder,
+        accounting=not chosen.no_accounting,
+        min_job_age=chosen.min_job_age,
+        private=chosen.private,
+    )
+    if chosen.verb == "down":
+        cluster.stop()
+        return 0
+    try:
+        cluster.start()
+    except SlurmError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"export SLURM_CONF={cluster.conf}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
