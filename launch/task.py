@@ -1,0 +1,159 @@
+"""What Slurm starts: `python -m launch.task FOLDER` does the task of order.json that is this process's.
+
+It is the worker in Slurm's terms: which element of a job array, which rank, which signals. Before anything is run it
+refuses code and packages other than those that were submitted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import launch
+import stages
+from launch import node as node_file
+from launch import order, provenance, rendezvous, worker
+from launch.order import Order
+from stages import contract
+from stages.contract import Interrupted
+from stages.saved import Saved
+
+#: What Slurm sends a while before the time limit. It is blocked, and waited for by a thread, so that processes which a
+#: stage starts inherit the block: its default would end them.
+TIME_IS_UP = signal.SIGUSR2
+
+#: Seconds to wait for the end after Slurm took the job back into its queue.
+REQUEUED = 60
+
+
+def main(folder: Path) -> int:
+    """Do this process's task; the exit code tells Slurm whether what depends on it may run."""
+    given = order.read(folder)
+    task = given.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+    rank, world = int(os.environ.get("SLURM_PROCID", "0")), int(os.environ.get("SLURM_NTASKS", "1"))
+    _print_to(Path(task.log if rank == 0 else f"{task.log}.rank{rank}"))
+    folders = [Path(each) for each in task.folders]
+    wrong = _foreign_code(Path(given.root)) or _foreign_packages(given.packages)
+    if wrong is not None:
+        for each in folders:
+            with contextlib.suppress(OSError):
+                worker.leave(each, wrong)
+        print(wrong, file=sys.stderr)
+        return 1
+    with _Signals(folders, given) as signals:
+        meet = rendezvous.Meeting(rank, world)
+        post = worker.Post(token=given.token, stopping=signals.stopping, rank=rank, world=world, meet=meet)
+        shared: dict[object, object] = {}
+        try:
+            return max([worker.run(each, shared, signals.at(each, post)) for each in folders], default=0)
+        except Interrupted:
+            return signals.requeue() if rank == 0 else 1
+
+
+class _Signals:
+    """What Slurm asks of the job: to save before its time is up (SIGUSR2), or to go at once (SIGTERM)."""
+
+    def __init__(self, folders: list[Path], given: Order) -> None:
+        self._order = given
+        self._current = folders[0]
+        self._saves = False
+        self._started_at: int | None = None
+        self._stop = threading.Event()
+        self._time_is_up = False
+        self._process = os.getpid()
+
+    def __enter__(self) -> _Signals:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {TIME_IS_UP})
+        threading.Thread(target=self._wait_for_the_end_of_time, daemon=True).start()
+        signal.signal(signal.SIGTERM, self._terminate)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def at(self, folder: Path, post: worker.Post) -> worker.Post:
+        """Note which node is worked on now."""
+        self._current = folder
+        with contextlib.suppress(OSError):
+            self._saves = getattr(contract.load(node_file.read(folder).stage), "SAVES", False)
+            self._started_at = Saved(folder / "saved.json").step
+        return post
+
+    def requeue(self) -> int:
+        """Put this job back into Slurm's queue, to continue what it saved. What depends on it goes on waiting."""
+        if not self._time_is_up:  # preempted or cancelled: Slurm knows what it wants
+            return 128 + signal.SIGTERM
+        if Saved(self._current / "saved.json").step == self._started_at:
+            return self._give_up("and saved nothing new in all that time; it needs more of it")
+        job = worker.job_id()
+        try:
+            done = subprocess.run(["scontrol", "requeue", str(job)], capture_output=True, text=True, timeout=60)
+            words = " ".join(done.stderr.split())
+        except (OSError, subprocess.TimeoutExpired) as error:
+            done, words = None, str(error)
+        if done is None or done.returncode != 0:
+            return self._give_up(f"and Slurm does not let the job requeue itself ({words}); the same command continues")
+        print(f"saved; job {job} is back in the queue", flush=True)
+        time.sleep(REQUEUED)  # Slurm ends this process
+        return 1
+
+    def _give_up(self, why: str) -> int:
+        with contextlib.suppress(OSError):
+            worker.leave(self._current, f"its time limit of {self._order.time} min was reached, {why}")
+        return 1
+
+    def _wait_for_the_end_of_time(self) -> None:
+        signal.sigwait({TIME_IS_UP})
+        print(f"the time limit of {self._order.time} min is near", flush=True)
+        self._time_is_up = True
+        self._stop.set()
+        if not self._saves:  # it may still finish: then this goes with the folder
+            self._give_up("and this stage has nothing to continue from; it needs more time")
+
+    def _terminate(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:  # a process that a stage has forked: as if this handler were not there
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+        self._stop.set()
+        if not self._saves:
+            os._exit(128 + signal.SIGTERM)
+
+
+def _print_to(log: Path) -> None:
+    """Send what this process and its children print to the node's log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+
+def _foreign_code(root: Path) -> str | None:
+    """What was imported from elsewhere than the snapshot that was submitted."""
+    for package in (launch, stages):
+        lies = Path(str(package.__file__)).resolve()
+        if not lies.is_relative_to(root.resolve()):
+            return f"{package.__name__} was imported from {lies.parent}, not from {root}, the code that was submitted"
+    return None
+
+
+def _foreign_packages(submitted: dict[str, str]) -> str | None:
+    """Which packages have another version than when the job was submitted."""
+    here = provenance.packages()
+    changed = [name for name in {**submitted, **here} if submitted.get(name) != here.get(name)]
+    if not changed:
+        return None
+    what = ", ".join(f"{name} {submitted.get(name, 'absent')} -> {here.get(name, 'absent')}" for name in changed)
+    return f"packages have changed since this was submitted: {what}; run the command again to submit it with these"
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
