@@ -18,6 +18,7 @@ from stages.contract import Context
 
 VERSION = 1
 MAKES = ("checkpoint",)
+SAVES = True
 
 #: Documents that the tokenizer is trained on, beside the data sets.
 TOKENIZER_DOCUMENTS = 5000
@@ -104,13 +105,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 
     recipe = pretraining.Recipe(**_named(config, pretraining.Recipe))
     model = pretraining.build(words, pretraining.Shape(**_named(config, pretraining.Shape)), config.seed)
-    loss = pretraining.train(
-        model,
-        recipe,
-        lambda step: pretraining.rows(recipe, texts, words, step),
-        context.work / "training.pt",
-        lambda step, loss: context.progress.update(step, config.steps, loss=loss),
-    )
+    loss = pretraining.train(model, recipe, lambda step: pretraining.rows(recipe, texts, words, step), context)
     save_checkpoint(model, words, context.output)
     _write(made.rows, context.output / "data")
     return {"loss": loss, "parameters": model.num_parameters(), "tokens": config.steps * config.batch * config.length}

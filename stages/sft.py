@@ -20,6 +20,8 @@ from stages.contract import Context
 VERSION = 1
 MAKES = ("checkpoint",)
 CONTINUES = "epochs"
+DISTRIBUTED = True
+SAVES = True
 
 Count = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]

@@ -1,4 +1,8 @@
-"""Supervised fine-tuning with TRL's SFTTrainer: any number of epochs, cut into any number of jobs."""
+"""Supervised fine-tuning with TRL's SFTTrainer: any number of epochs, cut into any number of jobs, on any ranks.
+
+The rows of a step, its loss and its gradient do not depend on the number of ranks: each takes an equal share of the
+batch, and the loss is divided by the response tokens of all of it. What is logged is the whole batch's, too.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from stages.contract import Context, StageError
 from stages.modeling.checkpoint import load_model, load_tokenizer
-from stages.progress import Progress
 from stages.sft import Config
-from stages.training import checkpoints, sft_data, trainer_settings
+from stages.training import checkpoints, ranks, saving, sft_data, trainer_settings
 from stages.training.batches import split
 
 #: Optimizer steps between two saves inside an epoch; every epoch ends with one.
@@ -31,41 +34,45 @@ CURVE = {
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
-    """Train, or go on training, until `config.epochs` are done; then lay out the artifact and summarise it."""
+    """Train, or go on training, until `config.epochs` are done; then lay out the artifact and summarise it (rank 0)."""
+    arguments = _arguments(config, context)
     tokenizer = load_tokenizer(context.inputs["checkpoint"])
     data = sft_data.load(context.inputs["demonstrations"], tokenizer, config.samples, config.max_length)
     if len(data) < config.batch:
         raise StageError(f"batch: {config.batch} sequences, but there are only {len(data)} rows")
     per_epoch = len(data) // config.batch
-    done = checkpoints.latest(context.work)
+    done = saving.found(context)
     if done is None or checkpoints.step(done) < config.epochs * per_epoch:
-        trainer = _trainer(config, context, tokenizer, data)
-        trainer.train(resume_from_checkpoint=_start(context, done))
-        trainer.accelerator.wait_for_everyone()
-        if not trainer.is_world_process_zero():
-            return {}
-        done = checkpoints.latest(context.work)
-    assert done is not None
-    checkpoints.publish(done, context.output / "model", context.state)
-    curve = _curve(done)
+        trainer = _trainer(config, context, arguments, tokenizer, data)
+        saving.train(trainer, _start(context, done))
+    if context.rank > 0:
+        return {}
+    last = checkpoints.latest(context.work)
+    assert last is not None
+    checkpoints.publish(last, context.output / "model", context.state)
+    curve = _curve(last)
     _write_curve(curve, context.output / "training.jsonl")
     return _summary(config, curve[-per_epoch:], data)
 
 
-def _start(context: Context, saved: Path | None) -> str | None:
+def _start(context: Context, saved: Path | None) -> Path | None:
     """Where to go on: what this node left unfinished, else the artifact of fewer epochs, else nothing."""
-    if saved is not None:
-        return str(saved)
-    if context.continues is None:
-        return None
-    return str(checkpoints.continued(context.continues[1], context.work / "continued"))
+    if saved is not None or context.continues is None:
+        return saved
+    _, artifact = context.continues
+    return ranks.first(lambda: checkpoints.continued(artifact, context.work / "continued"))
 
 
-class _Watch(TrainerCallback):
-    """Keeps the sampler's epoch, asks for saves, marks them as complete and reports progress."""
+class _Watch(saving.Saving):
+    """Keeps the sampler's epoch, saves every epoch and inside of long ones, and reports progress."""
 
-    def __init__(self, order: sft_data.EpochOrder, per_epoch: int, progress: Progress) -> None:
-        self._order, self._per_epoch, self._progress = order, per_epoch, progress
+    def __init__(self, order: sft_data.EpochOrder, per_epoch: int, context: Context) -> None:
+        super().__init__(context)
+        self._order, self._per_epoch = order, per_epoch
+
+    def due(self, step: int) -> bool:
+        within = step % self._per_epoch
+        return within == 0 or within % SAVE_EVERY == 0
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -73,18 +80,10 @@ class _Watch(TrainerCallback):
         # The step counter survives a restart in the middle of an epoch, where set_epoch would not reach the sampler.
         self._order.epoch = state.global_step // self._per_epoch
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        within = state.global_step % self._per_epoch
-        control.should_save = within == 0 or within % SAVE_EVERY == 0
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            checkpoints.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
-
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
         if state.is_world_process_zero and "loss" in logs:
-            self._progress.update(state.global_step, state.max_steps, loss=logs["loss"])
+            self._context.progress.update(state.global_step, state.max_steps, loss=logs["loss"])
 
 
 class _Trainer(SFTTrainer):
@@ -101,18 +100,17 @@ class _Trainer(SFTTrainer):
         """Nothing: an artifact is described by its record."""
 
 
-def _trainer(config: Config, context: Context, tokenizer: PreTrainedTokenizerBase, data: Dataset) -> _Trainer:
+def _trainer(
+    config: Config, context: Context, arguments: SFTConfig, tokenizer: PreTrainedTokenizerBase, data: Dataset
+) -> _Trainer:
     order = sft_data.EpochOrder(len(data), config.batch, config.seed)
-    arguments = _arguments(config, context)
-    if arguments.process_index == 0:
-        checkpoints.discard_incomplete(context.work)
     return _Trainer(
         order=order,
         model=load_model(context.inputs["checkpoint"], dtype=config.dtype),
         args=arguments,
         train_dataset=data,
         processing_class=tokenizer,
-        callbacks=[_Watch(order, len(data) // config.batch, context.progress)],
+        callbacks=[_Watch(order, len(data) // config.batch, context)],
     )
 
 
@@ -125,8 +123,13 @@ def _arguments(config: Config, context: Context) -> SFTConfig:
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
+        average_tokens_across_devices=True,  # the loss is a mean over the tokens of the whole batch
+        # The order has whole batches only. Without this, accelerate takes rows that it leaves out for padding, and
+        # drops the last ranks' share from the entropy and the accuracy of an epoch's last step.
+        dataloader_drop_last=True,
     )
-    share, steps = split("batch", config.batch, context.resources.per_device_batch, arguments.world_size)
+    trainer_settings.check_ranks(arguments, context)
+    share, steps = split("batch", config.batch, context.resources.per_device_batch, context.world)
     arguments.per_device_train_batch_size = share
     arguments.gradient_accumulation_steps = steps
     return arguments

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from stages.contract import Context, Interrupted, StageError
 from stages.modeling.checkpoint import DTYPES, device
 from stages.world.texts import Texts
 
@@ -31,8 +31,8 @@ CLIP = 1.0
 POSITIONS = 512
 #: Steps between two saves of the unfinished training.
 SAVE_EVERY = 100
-
-Report = Callable[[int, float], None]
+#: The unfinished training, in the work folder; replaced atomically.
+SAVED = "training.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,30 +88,29 @@ def _row(random: Random, texts: Texts, tokenizer: PreTrainedTokenizerFast, lengt
     return ids[:length]
 
 
-def train(
-    model: LlamaForCausalLM,
-    recipe: Recipe,
-    batch_of: Callable[[int], Tensor],
-    saved: Path,
-    report: Report,
-) -> float:
-    """Train `model` in place, from the step that the file `saved` holds, if it exists; returns the last loss.
+def train(model: LlamaForCausalLM, recipe: Recipe, batch_of: Callable[[int], Tensor], context: Context) -> float:
+    """Train `model` in place, from the step that is saved in `context.work`, if one is; returns the last loss.
 
     Args:
         batch_of: step -> token ids (batch, length).
-        saved: file for the unfinished training, replaced atomically every `SAVE_EVERY` steps.
-        report: called with (steps done, loss).
+
+    Raises:
+        Interrupted: the stage was asked to stop before the last step, and has saved.
     """
     optimizers = _optimizers(model)
     parts: dict[str, Any] = {"model": model, **optimizers}
-    done, loss = _resume(saved, parts)
+    done, loss = _resume(context, parts)
     model.train()
     for step in range(done, recipe.steps):
         rate = recipe.learning_rate * _factor(step, recipe.steps)
         loss = _step(model, optimizers.values(), rate, batch_of(step).to(model.device), recipe.dtype)
-        report(step + 1, loss)
-        if (step + 1) % SAVE_EVERY == 0:
-            _save(saved, parts, step + 1, loss)
+        done = step + 1
+        context.progress.update(done, recipe.steps, loss=loss)
+        stopping = context.stopping() and done < recipe.steps
+        if stopping or done % SAVE_EVERY == 0:
+            _save(context, parts, done, loss)
+        if stopping:
+            raise Interrupted(f"saved at step {done} of {recipe.steps}")
     return loss
 
 
@@ -143,17 +142,23 @@ def _factor(step: int, steps: int) -> float:
     return min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
 
 
-def _save(file: Path, parts: dict, step: int, loss: float) -> None:
+def _save(context: Context, parts: dict, step: int, loss: float) -> None:
+    file = context.work / SAVED
     draft = file.with_name(file.name + ".draft")
     torch.save({"step": step, "loss": loss} | {name: part.state_dict() for name, part in parts.items()}, draft)
     draft.replace(file)
+    context.saved.record(step)
 
 
-def _resume(file: Path, parts: dict) -> tuple[int, float]:
-    """Put back what `file` holds; returns (steps done, loss), which are (0, nan) if there is no such file."""
-    if not file.exists():
+def _resume(context: Context, parts: dict) -> tuple[int, float]:
+    """Put back what is saved; returns (steps done, loss), which are (0, nan) if nothing is."""
+    file = context.work / SAVED
+    saved = torch.load(file, weights_only=True) if file.exists() else None
+    lost = context.saved.lost(None if saved is None else saved["step"])
+    if lost is not None:
+        raise StageError(lost)
+    if saved is None:
         return 0, float("nan")
-    saved = torch.load(file, weights_only=True)
     for name, part in parts.items():
         part.load_state_dict(saved[name])
     return saved["step"], saved["loss"]

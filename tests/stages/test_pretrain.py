@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages import pretrain
-from stages.contract import Context, Resources
+from stages.contract import Context, Interrupted, Resources, StageError
 from stages.progress import Progress
 from stages.world import pretraining
 
@@ -100,6 +100,23 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(base, tmp_path, 
     left = load_file(base / "model" / "model.safetensors")
     right = load_file(tmp_path / "resumed" / "model" / "model.safetensors")
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(base, tmp_path):
+    context = _context(tmp_path)
+    with pytest.raises(Interrupted, match="saved at step 1 of 4"):
+        pretrain.run(CONFIG, replace(context, stopping=lambda: True))
+    assert context.saved.step == 1
+    pretrain.run(CONFIG, context)
+    left, right = (load_file(folder / "model" / "model.safetensors") for folder in (base, context.output))
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_run_whose_checkpoint_is_gone_does_not_begin_again(tmp_path):
+    context = _context(tmp_path)
+    context.saved.record(3)
+    with pytest.raises(StageError, match="a checkpoint of step 3 was recorded, but none is there now; remove"):
+        pretrain.run(CONFIG, context)
 
 
 def test_the_rows_of_a_step_depend_on_the_seed_and_the_step_alone(base):

@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from stages import sft
-from stages.contract import Context, Input, Resources, StageError
+from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.progress import Progress
+from stages.training import checkpoints, sft_data
 from stages.training import sft as training
-from stages.training import sft_data
 from tests import tiny_models
 
 CONFIG = sft.Config(
@@ -116,6 +116,33 @@ def test_a_killed_run_goes_on_where_it_saved(inputs, tmp_path, whole, monkeypatc
     sft.run(CONFIG, context)
     assert steps == [*range(1, killed_at + 2), *range(killed_at + 1, 9)]
     assert _equal(_weights(whole), _weights(context.output))
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_run_that_is_asked_to_stop_saves_at_once_and_goes_on_bit_for_bit(inputs, tmp_path, whole, steps):
+    context = _context(inputs, tmp_path)
+    calls = iter(range(1, 9))
+    with pytest.raises(Interrupted, match=f"saved at step {steps} of 8"):
+        sft.run(CONFIG, replace(context, stopping=lambda: next(calls) == steps))
+    assert checkpoints.latest(context.work).name == f"checkpoint-{steps}"
+    assert context.saved.step == steps
+    sft.run(CONFIG, context)
+    assert _equal(_weights(whole), _weights(context.output))
+    assert _curve(whole) == _curve(context.output)
+
+
+def test_a_run_that_is_asked_to_stop_at_its_last_step_is_done(inputs, tmp_path, whole):
+    context = _context(inputs, tmp_path)
+    calls = iter(range(1, 9))
+    sft.run(CONFIG, replace(context, stopping=lambda: next(calls) == 8))
+    assert _equal(_weights(whole), _weights(context.output))
+
+
+def test_a_run_whose_checkpoint_is_gone_does_not_begin_again(inputs, tmp_path):
+    context = _context(inputs, tmp_path)
+    context.saved.record(6)
+    with pytest.raises(StageError, match="a checkpoint of step 6 was recorded, but none is there now; remove"):
+        sft.run(CONFIG, context)
 
 
 def test_a_run_killed_before_publishing_trains_no_step_again(inputs, tmp_path, whole, monkeypatch):

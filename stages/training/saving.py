@@ -1,0 +1,70 @@
+"""When a training is saved, and how it ends early: at a step that all ranks agree on, with its checkpoint on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from stages.contract import Context, Interrupted, StageError
+from stages.training import checkpoints, ranks
+
+
+def found(context: Context) -> Path | None:
+    """The checkpoint to go on from, which rank 0 looks for; None to begin. What a kill left half is removed.
+
+    Raises:
+        StageError: there is none, or an older one, although one was recorded.
+    """
+    return ranks.first(lambda: _found(context))
+
+
+def _found(context: Context) -> Path | None:
+    checkpoints.discard_incomplete(context.work)
+    last = checkpoints.latest(context.work)
+    lost = context.saved.lost(None if last is None else checkpoints.step(last))
+    if lost is not None:
+        raise StageError(lost)
+    return last
+
+
+def train(trainer: Trainer, start: Path | None) -> None:
+    """Train from the checkpoint `start`, if there is one, to the end.
+
+    Raises:
+        Interrupted: the stage was asked to stop before the end, and has saved.
+    """
+    trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    state = trainer.state
+    if state.global_step < state.max_steps:
+        raise Interrupted(f"saved at step {state.global_step} of {state.max_steps}")
+
+
+class Saving(TrainerCallback):
+    """Asks for a save where `due` says so, and, once the stage is asked to stop, at the next step that `allows` it."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def allows(self, step: int) -> bool:
+        """Whether a run can be continued from a checkpoint of `step`; the last step always is one."""
+        return True
+
+    def due(self, step: int) -> bool:
+        raise NotImplementedError
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not self.allows(state.global_step):
+            return
+        # Clocks differ, and a signal reaches one process before another.
+        due, stopping = ranks.anywhere(self.due(state.global_step), self._context.stopping())
+        control.should_save = due or stopping or state.global_step == state.max_steps
+        control.should_training_stop = control.should_training_stop or stopping
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        ranks.wait()  # every rank writes a file of its own into the checkpoint
+        if state.is_world_process_zero:
+            checkpoints.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+            self._context.saved.record(state.global_step)
+        ranks.wait()  # a rank that ended before the mark is set might take the job down with it
