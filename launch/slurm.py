@@ -55,6 +55,7 @@ class Submission:
         after: `sbatch --dependency`, None for a job that may start at once.
         root: the folder of the code.
         grace: seconds before the time limit at which the job is told.
+        segment: which one it is of the jobs that a stage takes one after the other.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Submission:
     allocation: Allocation
     root: Path
     grace: int
+    segment: int = 0
 
 
 def submit(given: Submission) -> str:
@@ -121,7 +123,7 @@ def _parameters(given: Submission) -> dict[str, object]:
 
 
 def _command(given: Submission) -> str:
-    words = f"{quote(sys.executable)} -u -m launch.task {quote(str(given.folder))}"
+    words = f"{quote(sys.executable)} -u -m launch.task {quote(str(given.folder))} {given.segment}"
     return words if given.ranks * given.allocation.nodes > 1 else f"exec {words}"
 
 

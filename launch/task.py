@@ -1,4 +1,4 @@
-"""What Slurm starts: `python -m launch.task FOLDER` does the task of order.json that is this process's.
+"""What Slurm starts: `python -m launch.task FOLDER SEGMENT` does the task of order.json that is this process's.
 
 It is the worker in Slurm's terms: which element of a job array, which rank, which signals. Before anything is run it
 refuses code and packages other than those that were submitted.
@@ -32,13 +32,19 @@ TIME_IS_UP = signal.SIGUSR2
 REQUEUED = 60
 
 
-def main(folder: Path) -> int:
-    """Do this process's task; the exit code tells Slurm whether what depends on it may run."""
+def main(folder: Path, segment: int) -> int:
+    """Do this process's task; the exit code tells Slurm whether what depends on it may run.
+
+    `segment` counts the jobs that were submitted, one after the other, for the same nodes.
+    """
     given = order.read(folder)
     task = given.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
     rank, world = int(os.environ.get("SLURM_PROCID", "0")), int(os.environ.get("SLURM_NTASKS", "1"))
     _print_to(Path(task.log if rank == 0 else f"{task.log}.rank{rank}"))
     folders = [Path(each) for each in task.folders]
+    if segment > 0 and any(worker.failed_for_good(each) for each in folders):
+        print("an earlier segment failed, and would fail again")
+        return 1
     wrong = _foreign_code(Path(given.root)) or _foreign_packages(given.packages)
     if wrong is not None:
         for each in folders:
@@ -101,14 +107,16 @@ class _Signals:
         except (OSError, subprocess.TimeoutExpired) as error:
             done, words = None, str(error)
         if done is None or done.returncode != 0:
-            return self._give_up(f"and Slurm does not let the job requeue itself ({words}); the same command continues")
+            why = f"and Slurm does not let the job requeue itself ({words}); the same command continues"
+            return self._give_up(why, continues=True)
         print(f"saved; job {job} is back in the queue", flush=True)
         time.sleep(REQUEUED)  # Slurm ends this process
         return 1
 
-    def _give_up(self, why: str) -> int:
+    def _give_up(self, why: str, *, continues: bool = False) -> int:
         with contextlib.suppress(OSError):
-            worker.leave(self._current, f"its time limit of {self._order.time} min was reached, {why}")
+            message = f"its time limit of {self._order.time} min was reached, {why}"
+            worker.leave(self._current, message, continues=continues)
         return 1
 
     def _wait_for_the_end_of_time(self) -> None:
@@ -156,4 +164,4 @@ def _foreign_packages(submitted: dict[str, str]) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -297,9 +297,17 @@ def _record_failure(folder: Path, error: Exception, rank: int) -> None:
         leave(folder, message if known else f"{type(error).__name__}: {message}")
 
 
-def leave(folder: Path, message: str) -> None:
-    """Leave the reason of a failure in the node's folder."""
-    (folder / ERROR).write_text(json.dumps({"message": message}))
+def leave(folder: Path, message: str, *, continues: bool = False) -> None:
+    """Leave the reason of a failure in the node's folder. `continues`: another job could go on from what is there."""
+    (folder / ERROR).write_text(json.dumps({"message": message, "continues": continues}))
+
+
+def failed_for_good(folder: Path) -> bool:
+    """Whether the last attempt left a reason for which the next one would fail as well."""
+    try:
+        return not json.loads((folder / ERROR).read_text()).get("continues", False)
+    except (OSError, ValueError):
+        return False
 
 
 def _die_with_head() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from orchestrator import chains, config, experiment, plan, report, run, view, why
+from orchestrator import chains, config, experiment, follow, plan, report, run, submit, view, why
 from orchestrator.experiment import ConfigError, Experiment
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Sources
@@ -67,12 +67,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_verb(study: Study, command: Command) -> int:
-    """Do everything that is not done, then show the results."""
+    """Do everything that is not done, here or on Slurm; show the results if this stays until they are there."""
     unresolved = [source.unresolved for source in study.graph.sources.values() if source.unresolved]
     if unresolved:
         raise ConfigError(map(str, unresolved))
     _check_writable(study.store)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
+    return (_submit if study.experiment.cluster.launcher == "slurm" else _run_here)(study, command)
+
+
+def _run_here(study: Study, command: Command) -> int:
+    """Run everything on this machine."""
     with view.Watch(study.store, view.console(errors=command.as_json)) as watch:
         outcome = run.Run(study.graph, study.store, study.experiment.cluster, watch).carry_out()
     for node, messages, log in outcome.failed.values():
@@ -85,6 +90,30 @@ def run_verb(study: Study, command: Command) -> int:
         print(f"not run, because what they need failed: {names}", file=sys.stderr)
     _show_results(study, command.as_json)
     return FAILED if outcome.failed or outcome.blocked else DONE
+
+
+def _submit(study: Study, command: Command) -> int:
+    """Submit everything to Slurm; with cluster.wait, or --wait, stay until it is done."""
+    cluster = study.experiment.cluster
+
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    orphans = submit.cancel_orphans(study.store)
+    if orphans:
+        tell(f"cancelled jobs that nobody waits for any more: {', '.join(orphans)}")
+    submitted = submit.Submitter(study.graph, study.store, cluster, tell).submit(plan.make(study.graph, study.store))
+    done = submitted.nodes == 0 and not submitted.attached and not submitted.held_back
+    if not done and not (cluster.wait or "--wait" in command.flags):
+        view.show_submitted(submitted, view.console(), command.as_json)
+        return DONE
+    view.show_submitted(submitted, view.console(errors=True), as_json=False)
+    entries = follow.follow(study.graph, study.store, cluster, tell)
+    for entry in entries:
+        if entry.state != "done":
+            tell(f"{entry.state} {entry.node.stage}/{entry.node.label}: {entry.reason}")
+    _show_results(study, command.as_json)
+    return DONE if all(entry.state == "done" for entry in entries) else FAILED
 
 
 def plan_verb(study: Study, command: Command) -> int:
@@ -149,7 +178,7 @@ class Verb:
 
 
 VERBS = {
-    "run": Verb(run_verb),
+    "run": Verb(run_verb, frozenset({"--wait"})),
     "plan": Verb(plan_verb),
     "why": Verb(why_verb, node=True),
     "status": Verb(status_verb),

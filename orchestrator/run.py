@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch import launchers
 from launch.job import Cluster, Handle, Job
-from launch.node import InputSpec, NodeSpec
 from orchestrator import plan
+from orchestrator.batch import batches, log, prepare
 from orchestrator.graph import Graph, Node
-from orchestrator.sources import Source
-from stages import contract
 from stages.store import Store
 
 #: Seconds between two looks at the running jobs.
@@ -64,7 +62,7 @@ class Run:
         for entry in entries:
             if entry.state == "done":  # what a worker leaves that is killed between publishing and tidying up
                 shutil.rmtree(self.store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)
-        self._waiting = self._groups([entry.node for entry in entries if entry.open or entry.in_flight])
+        self._waiting = batches([entry.node for entry in entries if entry.open or entry.in_flight])
         try:
             while self._waiting or self.running:
                 self._start_ready()
@@ -85,21 +83,6 @@ class Run:
         """How many nodes are done, of how many."""
         return len(self._done), len(self.graph.nodes)
 
-    def _groups(self, nodes: Iterable[Node]) -> list[list[Node]]:
-        """Nodes of a stage that share what they load (SHARES) go into one job; all others are jobs of their own."""
-        groups: dict[tuple[str, ...], list[Node]] = {}
-        for node in nodes:
-            shares = getattr(contract.load(node.stage), "SHARES", None)
-            key = (node.stage, *(node.inputs[kind].fingerprint for kind in shares)) if shares else (node.fingerprint,)
-            groups.setdefault(key, []).append(node)
-        return list(groups.values())
-
-    def _log(self, node: Node) -> Path:
-        """A new file for what this attempt prints: the evidence of earlier ones is kept."""
-        folder = self.store.logs(node.stage)
-        number = len(list(folder.glob(f"*-{node.fingerprint[:10]}-*.txt"))) + 1
-        return folder / f"{self.store.final(node.stage, node.label, node.fingerprint).name}-{number}.txt"
-
     def _ready(self, nodes: list[Node]) -> bool:
         return all(need.fingerprint in self._done for node in nodes for need in self.graph.waits_for(node))
 
@@ -108,27 +91,11 @@ class Run:
             resources = self._cluster.needs(nodes[0].stage)
             if not self._launcher.room(resources):
                 continue
-            job = Job(
-                folders=tuple(self._prepare(node) for node in nodes), resources=resources, log=self._log(nodes[0])
-            )
+            folders = tuple(prepare(node, self.graph, self.store, resources) for node in nodes)
+            job = Job(folders=folders, resources=resources, log=log(nodes[0], self.store))
             started = time.time()
             self._waiting.remove(nodes)
             self.running.append(Batch(nodes, job.log, self._launcher.start(job), started))
-
-    def _prepare(self, node: Node) -> Path:
-        """Write the node's node.json into its folder in the store."""
-        folder = self.store.job(node.stage, node.fingerprint)
-        NodeSpec(
-            store=str(self.store.root),
-            stage=node.stage,
-            label=node.label,
-            fingerprint=node.fingerprint,
-            identity=node.identity,
-            inputs={kind: _spec(given) for kind, given in node.inputs.items()},
-            continues=self.graph.shorter(node),
-            resources=asdict(self._cluster.needs(node.stage).seen),
-        ).write(folder)
-        return folder
 
     def _collect_finished(self) -> bool:
         """Take finished jobs out of `running`. Done means a valid record, whatever the exit code says."""
@@ -149,9 +116,3 @@ class Run:
         if code is not None and code < 0:
             return [f"its worker was killed by signal {-code}; the same command continues it"]
         return plan.failure(self.store.job(node.stage, node.fingerprint))
-
-
-def _spec(given: Node | Source) -> InputSpec:
-    if isinstance(given, Source):
-        return given.spec()
-    return InputSpec(fingerprint=given.fingerprint, stage=given.stage, artifact=given.fingerprint)

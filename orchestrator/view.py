@@ -17,6 +17,7 @@ from orchestrator.graph import Graph
 from orchestrator.plan import STATES, Entry
 from orchestrator.report import Table
 from orchestrator.run import Batch, Run
+from orchestrator.submit import Submitted
 from orchestrator.why import Answer
 from stages.store import PROGRESS, Store
 
@@ -68,6 +69,27 @@ def show_why(answers: list[Answer], out: Console) -> None:
             out.print(f"  differs from the nearest published sibling, {escape(answer.nearest)}, in:", soft_wrap=True)
         for name, (theirs, mine) in answer.differs.items():
             out.print(f"    {name}: {escape(str(theirs))} -> {escape(str(mine))}", soft_wrap=True)
+
+
+def show_submitted(given: Submitted, out: Console, as_json: bool) -> None:
+    """What was handed to Slurm, what hangs on jobs of others, and what could not be submitted yet."""
+    if as_json:
+        jobs = {id: [node.fingerprint for node in nodes] for id, nodes in given.jobs.items()}
+        attached = {entry.node.fingerprint: entry.standing.job for entry in given.attached}
+        held_back = [node.fingerprint for node in given.held_back]
+        print(json.dumps({"jobs": jobs, "sbatch": given.calls, "attached": attached, "held_back": held_back}))
+        return
+    for id, nodes in given.jobs.items():
+        names = ", ".join(f"{node.stage}/{node.label}" for node in nodes)
+        out.print(f"submitted {id}  {escape(names)}", soft_wrap=True)
+    for entry in given.attached:
+        out.print(f"attached  {escape(f'{entry.node.stage}/{entry.node.label}: {entry.reason}')}", soft_wrap=True)
+    for node in given.held_back:
+        out.print(f"not yet   {escape(f'{node.stage}/{node.label}')}: a worker outside of Slurm has what it needs")
+    out.print(
+        f"{given.nodes} nodes in {len(given.jobs)} jobs, by {given.calls} calls of sbatch; "
+        f"{len(given.attached)} nodes were in flight before"
+    )
 
 
 class Watch:

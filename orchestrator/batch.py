@@ -1,0 +1,53 @@
+"""Batches: the nodes of one job, and what the head writes for them before the job starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from launch.job import Allocation
+from launch.node import InputSpec, NodeSpec
+from orchestrator.graph import Graph, Node
+from orchestrator.sources import Source
+from stages import contract
+from stages.store import Store
+
+
+def batches(nodes: Iterable[Node]) -> list[list[Node]]:
+    """Nodes of a stage that share what they load (SHARES) go into one job; all others are jobs of their own."""
+    groups: dict[tuple[str, ...], list[Node]] = {}
+    for node in nodes:
+        shares = getattr(contract.load(node.stage), "SHARES", None)
+        key = (node.stage, *(node.inputs[kind].fingerprint for kind in shares)) if shares else (node.fingerprint,)
+        groups.setdefault(key, []).append(node)
+    return list(groups.values())
+
+
+def log(node: Node, store: Store) -> Path:
+    """A new file for what an attempt prints: the evidence of earlier ones is kept."""
+    folder = store.logs(node.stage)
+    number = len(list(folder.glob(f"*-{node.fingerprint[:10]}-*.txt"))) + 1
+    return folder / f"{store.final(node.stage, node.label, node.fingerprint).name}-{number}.txt"
+
+
+def prepare(node: Node, graph: Graph, store: Store, needs: Allocation) -> Path:
+    """Write the node's node.json into its folder in the store."""
+    folder = store.job(node.stage, node.fingerprint)
+    NodeSpec(
+        store=str(store.root),
+        stage=node.stage,
+        label=node.label,
+        fingerprint=node.fingerprint,
+        identity=node.identity,
+        inputs={kind: _spec(given) for kind, given in node.inputs.items()},
+        continues=graph.shorter(node),
+        resources=asdict(needs.seen),
+    ).write(folder)
+    return folder
+
+
+def _spec(given: Node | Source) -> InputSpec:
+    if isinstance(given, Source):
+        return given.spec()
+    return InputSpec(fingerprint=given.fingerprint, stage=given.stage, artifact=given.fingerprint)

@@ -1,0 +1,67 @@
+"""Following a submitted study until nothing is in flight. What was lost on the way is submitted again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from launch.job import Cluster
+from launch.worker import ERROR
+from orchestrator import plan
+from orchestrator.graph import Graph, Node
+from orchestrator.plan import Entry
+from orchestrator.submit import Submitter
+from stages.store import Store
+
+#: Seconds between two looks: one call of squeue each.
+POLL = 2.0
+#: How often a node is submitted again whose jobs were lost: preempted, killed, or gone with their machine.
+AGAIN = 3
+
+
+def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], None]) -> list[Entry]:
+    """Stay until every node is done, failed, or waits for one that failed; returns the last plan."""
+    again: Counter[str] = Counter()
+    before: dict[str, str] = {}
+    while True:
+        store.refresh()
+        entries = plan.make(graph, store)
+        for entry in entries:
+            _tell_change(entry, before, entries, tell)
+        lost = _lost(entries, graph, store, again)
+        if lost:
+            again.update(node.fingerprint for node in lost)
+            leave = [entry.node for entry in entries if entry.open and entry.node not in lost]
+            Submitter(graph, store, cluster, tell).submit(entries, leave)
+        elif not any(entry.in_flight for entry in entries):
+            return entries
+        time.sleep(POLL)
+
+
+def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[str]) -> list[Node]:
+    """Nodes that lack nothing but a job: no stage left a reason why it, or what they need, would fail again."""
+    stuck: set[str] = set()
+    lost = []
+    for entry in entries:
+        key = entry.node.fingerprint
+        failed = (store.job(entry.node.stage, key) / ERROR).is_file() or again[key] >= AGAIN
+        if entry.open and (failed or any(need.fingerprint in stuck for need in graph.waits_for(entry.node))):
+            stuck.add(key)
+        elif entry.open:
+            lost.append(entry.node)
+    return lost
+
+
+def _tell_change(entry: Entry, before: dict[str, str], entries: list[Entry], tell: Callable[[str], None]) -> None:
+    """A line for each node that was published or failed since the last look."""
+    key, node = entry.node.fingerprint, entry.node
+    if before.get(key, entry.state) != entry.state and entry.state in ("done", "failed"):
+        done = sum(each.state == "done" for each in entries)
+        reason = "" if entry.state == "done" else f": {entry.reason}"
+        tell(f"{entry.state} {_name(node)}{reason}  ({done}/{len(entries)})")
+    before[key] = entry.state
+
+
+def _name(node: Node) -> str:
+    return f"{node.stage}/{node.label}"

@@ -1,0 +1,340 @@
+"""Submitting a plan to Slurm: every open node once, with what it waits for. Then the head may go.
+
+The head keeps nothing in memory that it needs: it may be killed at any moment, and the same command goes on where it
+was. What others have in flight is not submitted again; jobs hang on theirs.
+"""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+
+from launch import claim as claims
+from launch import order, provenance, queue, slurm, snapshot, standing
+from launch.claim import Claim
+from launch.job import Cluster
+from launch.queue import Queue, Unanswered
+from launch.slurm import Full, Refused, Silent, Submission
+from orchestrator.arrays import Array, arrange
+from orchestrator.batch import batches, log, prepare
+from orchestrator.experiment import ConfigError
+from orchestrator.graph import Graph, Node
+from orchestrator.plan import Entry
+from stages import contract
+from stages.store import Store
+
+#: Seconds between two looks at a claim whose head is submitting it.
+RECHECK = 0.2
+#: Elements of a job array where Slurm does not say how many it allows.
+MOST = 1000
+
+Held = tuple[Node, Path, Claim]
+
+
+@dataclass
+class Submitted:
+    """What became of a submission.
+
+    Attributes:
+        jobs: id -> the nodes of the job, for each job (or element of a job array) that was submitted.
+        calls: how often sbatch was called.
+        attached: nodes that somebody else has in flight.
+        held_back: nodes that wait for a worker which is no job of Slurm, so that nothing can hang on it.
+    """
+
+    jobs: dict[str, list[Node]] = field(default_factory=dict)
+    calls: int = 0
+    attached: list[Entry] = field(default_factory=list)
+    held_back: list[Node] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes were submitted."""
+        return sum(map(len, self.jobs.values()))
+
+
+class Submitter:
+    """One submission of the open nodes of a graph. `tell` shows a person what it waits for."""
+
+    def __init__(self, graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], None]) -> None:
+        self._graph, self._store, self._cluster, self._tell = graph, store, cluster, tell
+        self._entries: dict[str, Entry] = {}
+        self._jobs: dict[str, str] = {}  # fingerprint -> the job to depend on
+        self._intact: dict[Array, str] = {}  # arrays that went out whole -> their id
+        self._held: list[Held] = []
+        self._outcome = Submitted()
+
+    def submit(self, entries: Iterable[Entry], leave: Iterable[Node] = ()) -> Submitted:
+        """Submit the open nodes of a plan, but for those in `leave` and what depends on them.
+
+        Raises:
+            ConfigError: Slurm refuses a job, or is not there. Nothing of this submission stays in its queue then.
+        """
+        self._entries = {entry.node.fingerprint: entry for entry in entries}
+        out = {node.fingerprint for node in leave}
+        reopened = set()
+        for key, entry in self._entries.items():
+            if entry.in_flight and self._attach(entry.node):
+                self._outcome.attached.append(entry)
+            elif entry.in_flight:
+                reopened.add(key)
+            if not out.isdisjoint(need.fingerprint for need in self._graph.waits_for(entry.node)):
+                out.add(key)
+        open = [entry.node for key, entry in self._entries.items() if entry.open or key in reopened]
+        new = [node for node in open if node.fingerprint not in out]
+        if new:
+            if shutil.which("sbatch") is None:
+                raise ConfigError(
+                    ["cluster.launcher=slurm: sbatch is not on the PATH; is this a machine of the cluster?"]
+                )
+            self._root = self._snapshot()
+            self._packages = provenance.packages()
+            for array in arrange(batches(new), self._graph, self._cluster, self._most_elements()):
+                self._send(array)
+        return self._outcome
+
+    def _snapshot(self) -> Path:
+        try:
+            return snapshot.take(self._store.root)
+        except snapshot.TooLarge as error:
+            raise ConfigError([str(error)]) from None
+
+    def _most_elements(self) -> int:
+        try:
+            return max(1, int(queue.settings().get("MaxArraySize", MOST)) - 1)
+        except (Unanswered, ValueError):
+            return MOST
+
+    def _send(self, array: Array) -> None:
+        """Claim and submit an array, as far as nobody else was faster."""
+        held, lost = self._claim([node for batch in array.batches for node in batch])
+        mine = [(batch, own) for batch in array.batches if (own := [held[n] for n in batch if n in held])]
+        mine = [(batch, own) for batch, own in mine if not self._wait_in_vain(batch, own)]
+        if mine:
+            self._send_claimed(array, mine)
+        # Only now: whoever waits for another head's claim must hold none that this one may wait for.
+        for node in lost:
+            if not self._attach(node):
+                self._entries[node.fingerprint] = replace(
+                    self._entries[node.fingerprint], claim=claims.read(self._store.job(node.stage, node.fingerprint))
+                )
+                self._send(Array([[node]], array.needs))
+
+    def _send_claimed(self, array: Array, mine: list[tuple[list[Node], list[Held]]]) -> None:
+        """Submit the batches of an array that are ours, with one call if what they wait for allows it."""
+        after = [self._needed_jobs(batch) for batch, _ in mine]
+        whole = len(mine) == len(array.batches)
+        if array.follows is not None and whole and array.follows in self._intact:
+            leader = self._intact[array.follows]
+            common = {frozenset(job for job in jobs if not job.startswith(f"{leader}_")) for jobs in after}
+            if len(common) == 1:
+                self._sbatch([held for _, held in mine], array, [f"aftercorr:{leader}", *_after(common.pop())])
+                return
+        if len({frozenset(jobs) for jobs in after}) == 1:
+            self._sbatch([held for _, held in mine], array, _after(after[0]), intact=whole)
+            return
+        for (_, held), jobs in zip(mine, after, strict=True):
+            self._sbatch([held], array, _after(jobs))
+
+    def _claim(self, nodes: list[Node]) -> tuple[dict[Node, Held], list[Node]]:
+        """Claims for nodes, and the nodes that somebody else was faster with."""
+        held: dict[Node, Held] = {}
+        lost = []
+        for node in nodes:
+            folder = self._store.job(node.stage, node.fingerprint)
+            folder.mkdir(parents=True, exist_ok=True)
+            draft = Claim(token=claims.new_token(), launcher="slurm")
+            taken = claims.take(folder, draft, self._entries[node.fingerprint].claim)
+            if taken is None:
+                lost.append(node)
+            else:
+                held[node] = (node, folder, taken)
+        self._store.refresh()
+        return {node: each for node, each in held.items() if not self._published(*each)}, lost
+
+    def _published(self, node: Node, folder: Path, claim: Claim) -> bool:
+        """Whether a node was published between the plan and its claim, which then is given up."""
+        if self._store.find(node.stage, node.fingerprint) is None:
+            return False
+        claims.release(folder, claim)
+        return True
+
+    def _attach(self, node: Node) -> bool:
+        """Find the job of whoever has a node. False if nobody has it after all, and it is free to be claimed."""
+        folder = self._store.job(node.stage, node.fingerprint)
+        while True:
+            claim = claims.read(folder)
+            if claim is None:
+                self._store.refresh()
+                return self._store.find(node.stage, node.fingerprint) is not None
+            locked = self._store.running(node.stage, node.fingerprint)
+            stands = standing.of(folder, claim, standing.look([claim]), locked=locked)
+            if stands.state == "free":
+                return False
+            if stands.job is not None:
+                self._jobs[node.fingerprint] = stands.job
+                return True
+            if claim.launcher == "local":
+                self._outcome.held_back.append(node)
+                return True
+            time.sleep(RECHECK)  # its head is about to write the job's id down
+
+    def _wait_in_vain(self, batch: list[Node], held: list[Held]) -> bool:
+        """Whether a batch waits for what is no job; its claims are given up then."""
+        back = {node.fingerprint for node in self._outcome.held_back}
+        if back.isdisjoint(need.fingerprint for node in batch for need in self._graph.waits_for(node)):
+            return False
+        for _, folder, claim in held:
+            claims.release(folder, claim)
+        self._outcome.held_back += batch
+        return True
+
+    def _needed_jobs(self, batch: list[Node]) -> list[str]:
+        """The jobs that a batch waits for."""
+        own = {node.fingerprint for node in batch}
+        needs = {need.fingerprint for node in batch for need in self._graph.waits_for(node)} - own
+        return sorted({self._jobs[need] for need in needs if need in self._jobs})
+
+    def _sbatch(self, elements: list[list[Held]], array: Array, after: list[str], *, intact: bool = True) -> None:
+        """Submit what is claimed as one job, or as one job array, in as many segments as its class says."""
+        token, size = claims.new_token(), len(elements)
+        held = []
+        for index, element in enumerate(elements):
+            for node, folder, claim in element:
+                mine = replace(claim, token=token, index=index if size > 1 else None)
+                claims.update(folder, mine)
+                prepare(node, self._graph, self._store, array.needs)
+                held.append((node, folder, mine))
+        self._held += held
+        folder = self._write_order(token, elements, array)
+        stage = held[0][0].stage
+        given = Submission(
+            folder=folder,
+            name=f"{_title(elements)}~{token}",
+            size=size,
+            ranks=array.needs.ranks(getattr(contract.load(stage), "DISTRIBUTED", False)),
+            after=",".join(after) or None,
+            allocation=array.needs,
+            root=self._root,
+            grace=self._cluster.grace,
+        )
+        with claims.Heart([(folder, claim) for _, folder, claim in held]):
+            job = self._accepted(given, token, stage)
+            for segment in range(1, array.needs.segments):
+                later = replace(given, after=f"afterany:{job}", segment=segment)
+                job = self._accepted(later, token, stage)
+        self._write_down(job, elements, held)
+        if intact and size > 1:
+            self._intact[array] = job
+
+    def _write_order(self, token: str, elements: list[list[Held]], array: Array) -> Path:
+        tasks = [
+            order.Task(folders=[str(folder) for _, folder, _ in element], log=str(log(element[0][0], self._store)))
+            for element in elements
+        ]
+        folder = self._store.root / "jobs" / token
+        order.Order(
+            token=token, tasks=tasks, root=str(self._root), packages=self._packages, time=array.needs.time
+        ).write(folder)
+        return folder
+
+    def _write_down(self, job: str, elements: list[list[Held]], held: list[Held]) -> None:
+        """Note the job's id in the claims, and for what depends on it."""
+        lost = False
+        for node, folder, claim in held:
+            id = job if claim.index is None else f"{job}_{claim.index}"
+            self._jobs[node.fingerprint] = id
+            self._outcome.jobs.setdefault(id, []).append(node)
+            if claims.holds(folder, claim.token):
+                claims.update(folder, replace(claim, job=id))
+            else:
+                lost = lost or folder.is_dir()
+        if lost:  # somebody took it over while sbatch hung; the job would find that out by itself, but later
+            queue.cancel(self._jobs[node.fingerprint] for node, _, _ in held)
+
+    def _accepted(self, given: Submission, token: str, stage: str) -> str:
+        """The id of a job that Slurm has taken; waits for room in its queue, and for an answer."""
+        tries = Retrying(
+            retry=retry_if_exception_type((Full, Silent)),
+            wait=wait_exponential(min=1, max=20),
+            before_sleep=self._tell_why,
+            reraise=True,
+        )
+        try:
+            return tries(self._once, given, token, tries)
+        except Refused as error:
+            self._take_back()
+            raise ConfigError([f"cluster.stages.{stage}: Slurm refuses the job: {error}"]) from None
+
+    def _once(self, given: Submission, token: str, tries: Retrying) -> str:
+        """One call of sbatch; before a second one, look whether the first was heard."""
+        if tries.statistics["attempt_number"] > 1:
+            heard = {entry.id.partition("_")[0] for entry in self._queue_of_mine().entries if entry.token == token}
+            if len(heard) > given.segment:
+                return max(heard, key=int)
+        self._outcome.calls += 1
+        try:
+            return slurm.submit(given)
+        except Full as error:
+            # The same words may mean that the job itself is too large; with an empty queue nothing else can be meant.
+            if not any(not entry.ended for entry in self._queue_of_mine().entries):
+                raise Refused(str(error)) from None
+            raise
+
+    def _queue_of_mine(self) -> Queue:
+        try:
+            return queue.read([getpass.getuser()])
+        except Unanswered as error:
+            raise Silent(str(error)) from None
+
+    def _tell_why(self, state: RetryCallState) -> None:
+        assert state.outcome is not None and state.next_action is not None
+        self._tell(f"Slurm: {state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s")
+
+    def _take_back(self) -> None:
+        """Leave nothing half submitted: cancel what this submission has submitted, and give its claims up."""
+        queue.cancel(self._outcome.jobs)
+        for _, folder, claim in self._held:
+            claims.release(folder, claim)
+
+
+def cancel_orphans(store: Store) -> list[str]:
+    """Cancel waiting jobs of ours whose nodes somebody else has taken over; returns their ids.
+
+    A head that was killed during sbatch may leave such a job. It would notice that itself, once it runs.
+    """
+    try:
+        waiting = [entry for entry in queue.read([getpass.getuser()]).entries if entry.waiting and entry.token]
+    except Unanswered:
+        return []
+    orphans = [entry.id for entry in waiting if _is_orphan(store.root / "jobs" / str(entry.token), entry.index or 0)]
+    queue.cancel(orphans)
+    return orphans
+
+
+def _is_orphan(folder: Path, element: int) -> bool:
+    try:
+        given = order.read(folder)
+    except (OSError, ValueError):  # another store's
+        return False
+    nodes = [Path(each) for each in given.tasks[element].folders]
+    held = [claims.read(node) for node in nodes]
+    return all(claim is not None and (claim.token != given.token or claim.released) for claim in held)
+
+
+def _after(jobs: Iterable[str]) -> list[str]:
+    """The dependency on the success of jobs."""
+    ids = sorted(jobs)
+    return [f"afterok:{':'.join(ids)}"] if ids else []
+
+
+def _title(elements: list[list[Held]]) -> str:
+    """What people see in squeue."""
+    node = elements[0][0][0]
+    return f"{node.stage}/{node.label}"[:100] if len(elements) == 1 else f"{node.stage} x{len(elements)}"
