@@ -42,6 +42,7 @@ def study(
     store: Path,
     variants: dict[str, list[Any]] | None = None,
     overrides: dict[str, dict[str, str]] | None = None,
+    cluster: dict[str, Any] | None = None,
     **train: Any,
 ) -> tuple[Experiment, Graph, Store]:
     """A toy study: by default a short and a long training of one base, the long one probed twice."""
@@ -56,7 +57,7 @@ def study(
         "problems": None,
         "calibration": None,
         "benchmark": {},
-        "cluster": {"launcher": "inline", "cpus": 1, "gpus": 0, "default": {}, "stages": {}},
+        "cluster": cluster or {"launcher": "inline", "cpus": 1, "gpus": 0, "default": {}, "stages": {}},
         "variants": variants
         or {
             "Long": [{"toy_train": {"epochs": 4}}, {"toy_probe": {"digit": 0}}],
