@@ -40,7 +40,8 @@ class Data:
 
     Attributes:
         file: the file inside the folder or artifact.
-        config, split, revision: of a hub data set.
+        config, revision: of a hub data set.
+        split: of a hub data set; of a file, rows such as `[-32:]`.
         fields: field -> template over columns, see `stages.rows`.
     """
 
@@ -56,17 +57,25 @@ class Data:
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
 class Benchmark:
-    """conf/benchmark/*.yaml: a test set.
+    """conf/benchmark/*.yaml: a test set, or what stands in for one while something is chosen.
 
     Attributes:
-        group: the average it belongs to; `extra` is in none.
+        group: the average it belongs to; `extra` and `validation` are in none.
         data: its problems.
         evaluate: the fields of the evaluate stage that belong to this benchmark (kind, k, problems, ...).
     """
 
-    group: Literal["ID", "OOD", "extra"]
+    group: Literal["ID", "OOD", "extra", "validation"]
     data: Data
     evaluate: dict[str, Any]
+
+
+@validated(frozen=True, kw_only=True, config=_STRICT)
+class Objective:
+    """What a search maximises: the score of a variant on a benchmark of the group `validation`, never on a test set."""
+
+    variant: str
+    benchmark: str
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class Experiment:
         checkpoint: a hub id or folder that a chain may start from instead, by naming `checkpoint` first.
         variants: name -> chain; each is a row of the result table.
         data: kind -> data source, for those kinds of `DATA` that the experiment gives.
+        objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
         overrides: stage -> field -> text, for what the command line itself sets.
     """
@@ -98,6 +108,7 @@ class Experiment:
     variants: dict[str, list[Step]]
     data: dict[str, Data]
     benchmarks: dict[str, Benchmark]
+    objective: Objective | None
     stages: dict[str, dict[str, Any]]
     cluster: Cluster
     overrides: dict[str, dict[str, str]]
@@ -118,6 +129,7 @@ class _Frame:
     calibration: Data | None
     variants: dict[str, list[Any]]
     benchmark: dict[str, Benchmark]
+    objective: Objective | None = None
     cluster: Cluster
 
 
@@ -134,6 +146,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         f"cluster.stages.{unknown}: no such stage{instead(unknown, names)}"
         for unknown in sorted(frame.cluster.stages.keys() - set(names))
     ]
+    errors += _short_times(frame.cluster)
     if frame.base is not None and not isinstance(frame.base, str | list):
         errors.append(f"base={frame.base!r}: expected a hub id, a folder or a chain")
     base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
@@ -142,6 +155,8 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         errors.append("variants: there are none; choose an experiment, for example +experiment=tiny_math")
     for unknown in set(frame.only) - variants.keys():
         errors.append(f"only: {unknown!r} is not a variant{instead(unknown, variants)}")
+    chosen = {name: chain for name, chain in variants.items() if not frame.only or name in frame.only}
+    errors += _objective_errors(frame, chosen)
     if errors:
         raise ConfigError(errors)
     given = {kind: getattr(frame, kind) for kind in DATA if getattr(frame, kind) is not None}
@@ -151,9 +166,10 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         store=frame.store,
         base=base,
         checkpoint=frame.checkpoint,
-        variants={name: chain for name, chain in variants.items() if not frame.only or name in frame.only},
+        variants=chosen,
         data={kind: source for kind, source in given.items() if source is not None},
         benchmarks=frame.benchmark,
+        objective=frame.objective,
         stages={name: dict(config[name] or {}) for name in names if name in config},
         cluster=frame.cluster,
         overrides=overrides,
@@ -208,6 +224,25 @@ def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
     return steps
 
 
+def _objective_errors(frame: _Frame, variants: Iterable[str]) -> list[str]:
+    """What is wrong with the objective: what it names is not there, or must not be looked at to choose anything."""
+    if frame.objective is None:
+        return []
+    variant, name = frame.objective.variant, frame.objective.benchmark
+    errors = []
+    if variant not in variants:
+        errors.append(f"objective.variant={variant!r}: not a variant of this study{instead(variant, variants)}")
+    benchmark = frame.benchmark.get(name)
+    if benchmark is None:
+        allowed = [each for each, found in frame.benchmark.items() if found.group == "validation"]
+        hint = instead(name, allowed) or "; add one of the group validation, for example benchmark=[tiny_validation]"
+        errors.append(f"objective.benchmark={name!r}: not a benchmark of this study{hint}")
+    elif benchmark.group != "validation":
+        rule = "a search maximises a benchmark of the group validation, never a test set"
+        errors.append(f"objective.benchmark={name!r}: of the group {benchmark.group}; {rule}")
+    return errors
+
+
 def _read_data(key: str, value: Any) -> Any:
     """A bare path or hub id, where a data source is expected, has the columns `prompt` and `completion`."""
     if key not in DATA or not isinstance(value, str) or value == "???":
@@ -232,6 +267,19 @@ def _read_cluster(cluster: Any) -> Any:
         "classes": whole,
         "stages": {n: _read_needs(n, own, default, whole) for n, own in stages.items()},
     }
+
+
+def _short_times(cluster: Cluster) -> list[str]:
+    """Time limits that leave a job no time between its start and the signal to save."""
+    if cluster.launcher != "slurm":
+        return []
+    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
+    return [
+        f"{key}.time={needs.time}: minutes; a job is told to save and stop {cluster.grace} s (cluster.grace) before its "
+        f"end, so it needs at least {2 * cluster.grace / 60:.1f} min"
+        for key, needs in named.items()
+        if 60 * needs.time < 2 * cluster.grace
+    ]
 
 
 def _read_needs(stage: str, own: Any, default: dict[str, Any], classes: dict[str, Any]) -> Any:

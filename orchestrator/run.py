@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launch import launchers
-from launch.job import Cluster, Handle, Job
+from launch.job import Allocation, Cluster, Handle, Job
 from orchestrator import plan
 from orchestrator.batch import batches, log, prepare
 from orchestrator.graph import Graph, Node
@@ -53,14 +53,17 @@ class Run:
         self._launcher = launchers.make(cluster)
         self._watch = watch
         self._done: set[str] = set()
+        self._in_flight: set[str] = set()
         self._waiting: list[list[Node]] = []
 
     def carry_out(self) -> Outcome:
         """Run everything that is not done. Stops all jobs if it is interrupted."""
         entries = plan.make(self.graph, self.store)
         self._done = {entry.node.fingerprint for entry in entries if entry.state == "done"}
+        self._in_flight = {entry.node.fingerprint for entry in entries if entry.in_flight}
         for entry in entries:
-            if entry.state == "done":  # what a worker leaves that is killed between publishing and tidying up
+            # What a worker leaves that is killed between publishing and tidying up.
+            if entry.state == "done" and self.store.unfinished(entry.node.stage, entry.node.fingerprint):
                 shutil.rmtree(self.store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)
         self._waiting = batches([entry.node for entry in entries if entry.open or entry.in_flight])
         try:
@@ -91,11 +94,17 @@ class Run:
             resources = self._cluster.needs(nodes[0].stage)
             if not self._launcher.room(resources):
                 continue
-            folders = tuple(prepare(node, self.graph, self.store, resources) for node in nodes)
+            folders = tuple(self._folder(node, resources) for node in nodes)
             job = Job(folders=folders, resources=resources, log=log(nodes[0], self.store))
             started = time.time()
             self._waiting.remove(nodes)
             self.running.append(Batch(nodes, job.log, self._launcher.start(job), started))
+
+    def _folder(self, node: Node, needs: Allocation) -> Path:
+        """The folder of a node that is about to be started; whoever has a node in flight has written its node.json."""
+        if node.fingerprint in self._in_flight:
+            return self.store.job(node.stage, node.fingerprint)
+        return prepare(node, self.graph, self.store, needs)
 
     def _collect_finished(self) -> bool:
         """Take finished jobs out of `running`. Done means a valid record, whatever the exit code says."""

@@ -69,6 +69,26 @@ def test_a_stage_needs_what_the_default_says_but_for_what_is_said_of_it() -> Non
     assert (cluster.needs("sft").cpus, cluster.needs("sft").gpus) == (4, 1)
 
 
+def test_classes_of_resources_that_stages_name() -> None:
+    overrides = ["+experiment=tiny_math", "cluster=slurm", "cluster.classes.train.partition=long"]
+    composed = config.compose([*overrides, "cluster.stages.grpo={class: train, per_device_batch: 4}"])
+    cluster = experiment.read(composed.config, composed.overrides).cluster
+    sft, grpo, rejuvenate = (cluster.needs(stage) for stage in ("sft", "grpo", "rejuvenate"))
+    assert (sft.gpus, sft.partition, sft.per_device_batch) == (8, "long", 32)
+    assert (grpo.gpus, grpo.partition, grpo.per_device_batch) == (8, "long", 4)
+    assert (rejuvenate.gpus, rejuvenate.cpus) == (0, 8)
+
+
+def test_a_class_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", "cluster.stages.sft=trian")
+    assert message.startswith("cluster.stages.sft='trian': no such class of resources; did you mean 'train'?")
+
+
+def test_a_time_limit_that_leaves_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", "cluster.classes.cpu.time=2")
+    assert message.startswith("cluster.stages.rejuvenate.time=2: minutes; a job is told to save and stop 120 s")
+
+
 def test_all_errors_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     found = messages(
         capsys, "plan", "+experiment=tiny_math", "sft.lr=1", "sft.batch=x", "rejuvenate.alpha=3", "attribute.samples=0"
