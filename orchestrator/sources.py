@@ -19,6 +19,7 @@ from orchestrator.experiment import ConfigError, Data, is_hub_id
 from stages import artifact, rows
 from stages.contract import StageError
 from stages.identity import fingerprint, identity
+from stages.store import Memory, stamp
 
 if TYPE_CHECKING:
     from orchestrator.graph import Node
@@ -68,9 +69,7 @@ class Sources:
     """Resolves what the config names. Hashes are remembered in the store, if there is one already."""
 
     def __init__(self, store: Path) -> None:
-        self._memory = store / ".sources.json"
-        self._known: dict[str, str] = _read_json(self._memory)
-        self._fresh: dict[str, str] = {}
+        self._memory = Memory(store / ".sources.json")
         self._offline: str | None = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE", "0") != "0" else None
 
     def model(self, text: str, key: str) -> Source:
@@ -106,19 +105,12 @@ class Sources:
         assert data.path is not None
         path = Path(data.path).expanduser().absolute()
         file = path / data.file if data.file else path
-        _check_rows(file, data.fields, f"{key}={data.path}")
+        self._check(file, data.fields, f"{key}={data.path}")
         return Source(name=data.path, path=path, content={"sha256": self._sha256(file)}, reading=reading)
 
     def remember(self) -> None:
         """Keep the hashes for the next time, if that is possible: without them the bytes are read again."""
-        if not self._fresh or not self._memory.parent.is_dir():
-            return
-        draft = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
-        try:
-            draft.write_text(json.dumps({**_read_json(self._memory), **self._fresh}))
-            os.replace(draft, self._memory)
-        except OSError:  # a full disk, or somebody else's store
-            draft.unlink(missing_ok=True)
+        self._memory.keep()
 
     def _hub(self, id: str, revision: str | None, kind: str, reading: dict[str, Any], key: str) -> Source:
         commit = revision if revision and re.fullmatch(r"[0-9a-f]{40}", revision) else None
@@ -150,36 +142,42 @@ class Sources:
         return {file.relative_to(folder).as_posix(): self._sha256(file) for file in files}
 
     def _sha256(self, file: Path) -> str:
-        seen = file.stat()
-        key = f"{file}:{seen.st_size}:{seen.st_mtime_ns}:{seen.st_ino}"
-        if key not in self._known:
-            self._known[key] = self._fresh[key] = artifact.sha256(file)
-        return self._known[key]
+        key = f"{file}:{stamp(file.stat())}"
+        found: str | None = self._memory.get(key)
+        if found is None:
+            found = artifact.sha256(file)
+            self._memory.put(key, found)
+        return found
+
+    def _check(self, file: Path, fields: dict[str, str], where: str) -> None:
+        """Refuse a data file that a stage could not read, as far as that is cheap to see; a pass is remembered."""
+        _check_file(file, where)
+        if file.suffix != ".jsonl" or file.stat().st_size > CHECKED_BYTES:
+            return
+        key = f"{file}:{stamp(file.stat())}:rows {json.dumps(fields, sort_keys=True)}"
+        if not self._memory.get(key):
+            _check_rows(file, fields, where)
+            self._memory.put(key, True)
 
 
-def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:
-    """Refuse a data file that a stage could not read."""
+def _check_file(file: Path, where: str) -> None:
+    """Refuse what is no data file, without reading it."""
     if not file.is_file():
         raise ConfigError([f"{where}: no such file: {file}"])
     if not file.name.endswith(rows.SUFFIXES):
         raise ConfigError([f"{where}: a data file ends in one of {', '.join(rows.SUFFIXES)}"])
     if file.stat().st_size == 0:
         raise ConfigError([f"{where}: the file is empty"])
-    if file.suffix == ".jsonl" and file.stat().st_size <= CHECKED_BYTES:
-        try:
-            count = 0
-            for row in rows.read_jsonl(file):
-                count += 1
-                rows.render(fields, row, where=f"{where}, row {count}")
-        except StageError as error:
-            raise ConfigError([str(error)]) from None
-        if count == 0:
-            raise ConfigError([f"{where}: the file has no rows"])
 
 
-def _read_json(file: Path) -> dict[str, str]:
+def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:
+    """Refuse a file of JSON lines that has no rows, or one that lacks a column."""
+    count = 0
     try:
-        known = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
+        for row in rows.read_jsonl(file):
+            count += 1
+            rows.render(fields, row, where=f"{where}, row {count}")
+    except StageError as error:
+        raise ConfigError([str(error)]) from None
+    if count == 0:
+        raise ConfigError([f"{where}: the file has no rows"])

@@ -20,22 +20,13 @@ def identity(stage: str, version: int, config: Mapping[str, Any], inputs: Mappin
     return {"stage": stage, "version": version, "config": dict(config), "inputs": dict(inputs)}
 
 
-def fingerprint(preimage: Mapping[str, Any]) -> str:
+def fingerprint(preimage: dict[str, Any]) -> str:
     """SHA-256 of the canonical JSON of `preimage`, as 64 hexadecimal digits.
 
     Raises:
         ValueError: a value is not JSON (a path, an object, NaN) or an integer beyond 2**53.
     """
     try:
-        return hashlib.sha256(rfc8785.dumps(_plain(preimage))).hexdigest()
+        return hashlib.sha256(rfc8785.dumps(preimage)).hexdigest()
     except rfc8785.CanonicalizationError as error:
         raise ValueError(f"no fingerprint for {preimage!r}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Lists for tuples and dicts for mappings; everything else as it is, for the canonicaliser to judge."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -4,6 +4,7 @@
     <store>/<stage>/.<fingerprint16>/            a node that is being worked on: node.json, lock, progress.json, work/
     <store>/logs/<stage>/                        what jobs printed, one file an attempt
     <store>/reports/<experiment>/                tables
+    <store>/.sources.json, .records-1.json       memories: may be deleted at any time
 
 Artifacts are found by fingerprint alone: labels are for people, and two experiments may name one node differently.
 """
@@ -11,8 +12,11 @@ Artifacts are found by fingerprint alone: labels are for people, and two experim
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +25,91 @@ from stages import artifact
 #: Files of a node that is being worked on: held by its worker, its progress, and how often it was started.
 LOCK, PROGRESS, ATTEMPTS = "lock", "progress.json", "attempts"
 
+#: Where it is remembered what valid records say. What makes one valid may change with the schema.
+RECORDS = f".records-{artifact.SCHEMA}.json"
+
+
+class Memory:
+    """What was found out about files once, kept in `file` for the next time. Lost, or raced, it is found out again.
+
+    A key has to name the state of the file (see `stamp`), so that what is remembered of it is true or never asked for.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known: dict[str, Any] = _read_object(file)
+        self._fresh: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any:
+        """What is remembered under `key`, or None."""
+        return self._known.get(key)
+
+    def put(self, key: str, value: Any) -> None:
+        """Remember a JSON value; `keep` writes it down."""
+        self._known[key] = self._fresh[key] = value
+
+    def keep(self) -> None:
+        """Write down what is new, if that is possible: beside what others wrote since, whole or not at all."""
+        if not self._fresh or not self._file.parent.is_dir():
+            return
+        draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
+        try:
+            draft.write_text(json.dumps({**_read_object(self._file), **self._fresh}))
+            os.replace(draft, self._file)
+            self._fresh.clear()
+        except OSError:  # a full disk, or somebody else's store
+            draft.unlink(missing_ok=True)
+
+
+def stamp(seen: os.stat_result) -> str:
+    """The state of a file: when its bytes change, so does this."""
+    return f"{seen.st_size}:{seen.st_mtime_ns}:{seen.st_ino}"
+
+
+@dataclass
+class _Listing:
+    """The folder of a stage at one look: what is published, by the end of its name, and what is being worked on."""
+
+    published: dict[str, list[str]] = field(default_factory=dict)
+    jobs: set[str] = field(default_factory=set)
+
 
 class Store:
     """A store at `root`. Listings are read once; `refresh` forgets them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._listings: dict[str, dict[str, list[Path]]] = {}
-        self._jobs: dict[str, set[str]] = {}
+        self._listings: dict[str, _Listing] = {}
 
     def refresh(self) -> None:
         """Look at the disk again from now on."""
         self._listings.clear()
-        self._jobs.clear()
+
+    def remember(self) -> None:
+        """Keep what valid records say, so that the next plan need not read those again that have not changed."""
+        self._records.keep()
 
     def find(self, stage: str, fingerprint: str) -> Path | None:
         """The folder of the published artifact with this fingerprint, or None."""
-        found = self._published(stage, fingerprint)
-        return None if found is None else found[0]
+        for name in self._listing(stage).published.get(fingerprint[:10], ()):
+            if self._fingerprint(f"{stage}/{name}") == fingerprint:
+                return self.root / stage / name
+        return None
 
     def record(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
         """The record of the published artifact with this fingerprint, or None."""
-        found = self._published(stage, fingerprint)
-        return None if found is None else found[1]
+        folder = self.find(stage, fingerprint)
+        return None if folder is None else artifact.read(folder)
 
     def damaged(self, stage: str, fingerprint: str) -> Path | None:
         """A folder that has the name of this artifact, but no valid record."""
-        named = self._listing(stage).get(fingerprint[:10], [])
-        return next((folder for folder in named if artifact.read(folder) is None), None)
+        named = self._listing(stage).published.get(fingerprint[:10], ())
+        return next((self.root / stage / name for name in named if self._fingerprint(f"{stage}/{name}") is None), None)
 
     def records(self, stage: str) -> list[dict[str, Any]]:
         """The valid records of a stage, in the order of their folders' names."""
-        folders = sorted(folder for named in self._listing(stage).values() for folder in named)
-        return [record for folder in folders if (record := artifact.read(folder)) is not None]
+        names = sorted(name for named in self._listing(stage).published.values() for name in named)
+        return [record for name in names if (record := artifact.read(self.root / stage / name)) is not None]
 
     def final(self, stage: str, label: str, fingerprint: str) -> Path:
         """Where the artifact is published, if it is this caller that publishes it."""
@@ -66,8 +122,7 @@ class Store:
 
     def unfinished(self, stage: str, fingerprint: str) -> bool:
         """Whether `job` was there when the stage was listed: no file of it needs to be opened if it was not."""
-        self._listing(stage)
-        return f".{fingerprint[:16]}" in self._jobs[stage]
+        return f".{fingerprint[:16]}" in self._listing(stage).jobs
 
     def logs(self, stage: str) -> Path:
         return self.root / "logs" / stage
@@ -89,22 +144,49 @@ class Store:
             os.close(descriptor)
         return False
 
-    def _published(self, stage: str, fingerprint: str) -> tuple[Path, dict[str, Any]] | None:
-        for folder in self._listing(stage).get(fingerprint[:10], []):
-            record = artifact.read(folder)
-            if record is not None and record["fingerprint"] == fingerprint:
-                return folder, record
-        return None
+    @cached_property
+    def _records(self) -> Memory:
+        return Memory(self.root / RECORDS)
 
-    def _listing(self, stage: str) -> dict[str, list[Path]]:
+    def _fingerprint(self, folder: str) -> str | None:
+        """The fingerprint of the artifact in a folder of the store, None if it has no valid record.
+
+        What the record says is remembered; that it is the same record, and every output still there, is seen each time.
+        """
+        place = f"{self.root}/{folder}"
+        try:
+            key = f"{folder}:{stamp(os.stat(f'{place}/{artifact.RECORD}'))}"
+        except OSError:
+            return None
+        known = self._records.get(key)
+        if known is None:
+            record = artifact.read(Path(place))
+            if record is None:
+                return None
+            sizes = {output["path"]: output["size"] for output in record["outputs"]}
+            known = {"fingerprint": record["fingerprint"], "sizes": sizes}
+            self._records.put(key, known)
+        elif artifact.lacking(place, known["sizes"]) is not None:
+            return None
+        fingerprint: str = known["fingerprint"]
+        return fingerprint
+
+    def _listing(self, stage: str) -> _Listing:
         if stage not in self._listings:
-            listing: dict[str, list[Path]] = {}
-            jobs: set[str] = set()
+            self._listings[stage] = listing = _Listing()
             folder = self.root / stage
             for entry in os.scandir(folder) if folder.is_dir() else ():
                 if entry.name.startswith("."):
-                    jobs.add(entry.name)
+                    listing.jobs.add(entry.name)
                 elif entry.is_dir():
-                    listing.setdefault(entry.name[-10:], []).append(folder / entry.name)
-            self._listings[stage], self._jobs[stage] = listing, jobs
+                    listing.published.setdefault(entry.name[-10:], []).append(entry.name)
         return self._listings[stage]
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """The JSON object of a file; empty if there is none, or none that can be read."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

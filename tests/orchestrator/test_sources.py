@@ -1,6 +1,7 @@
 """Sources: identity by content, never by path; bad data refused by name."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from orchestrator.experiment import ConfigError, Data
 from orchestrator.sources import Sources
+from stages import artifact
 
 FIELDS = {"prompt": "{prompt}", "completion": "{completion}"}
 
@@ -70,10 +72,26 @@ def test_an_artifact_of_ours_is_the_model_in_it(sources: Sources, model: Path, t
 def test_hashes_are_remembered_and_forgotten_with_the_bytes(sources: Sources, rows: Path, tmp_path: Path) -> None:
     sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
     sources.remember()
-    assert len(json.loads((tmp_path / "store" / ".sources.json").read_text())) == 1
+    remembered = json.loads((tmp_path / "store" / ".sources.json").read_text())
+    assert artifact.sha256(rows) in remembered.values()
     (tmp_path / "store" / ".sources.json").write_text('{"trunc')
     again = Sources(tmp_path / "store").data(Data(path=str(rows), fields=FIELDS), "calibration", None)
     assert len(again.fingerprint) == 64
+
+
+def test_rows_that_passed_are_not_read_again_until_the_file_or_the_fields_change(
+    sources: Sources, rows: Path, tmp_path: Path
+) -> None:
+    sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
+    sources.remember()
+    again = Sources(tmp_path / "store")
+    seen = rows.stat()
+    rows.write_bytes(b"-" * seen.st_size)
+    os.utime(rows, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # so that only who reads it knows
+    again.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
+    assert "not JSON" in refused(again, rows, {"prompt": "{prompt}"})
+    os.utime(rows)
+    assert "not JSON" in refused(again, rows)
 
 
 def test_bad_data_files_are_refused_by_name(sources: Sources, tmp_path: Path) -> None:
