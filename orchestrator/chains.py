@@ -6,6 +6,7 @@ it makes. All errors of all chains are collected, each with its key.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from types import ModuleType
@@ -46,6 +47,7 @@ class _Expansion:
         self._errors: dict[str, None] = {}  # a set that keeps its order
         self._pinned: dict[str, list[dict[str, Any]]] = {}
         self._broken: set[str] = set()  # kinds of source that have an error of their own
+        self._configs: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}  # by stage and pins, those without error
 
     def graph(self) -> Graph:
         start, benchmarks = self._start(), self._benchmarks()
@@ -125,18 +127,24 @@ class _Expansion:
             raise ConfigError(
                 [f"{step.key}: the config has no {step.stage}; add a group, for example +{step.stage}=..."]
             )
-        config = self._config(stage, step)
+        config, fields = self._config(stage, step)
         missing = [kind for kind in stage.takes(config) if kind not in context or kind in broken]
         if missing:
             unsaid = [kind for kind in missing if kind not in broken]
             raise ConfigError(f"{step.key}: {step.stage} needs {kind}; {_KINDS[kind]}" for kind in unsaid)
         inputs = {kind: context[kind] for kind in stage.takes(config)}
         _check_budget(config, inputs)
-        return self._graph.add(
-            Node(stage=step.stage, version=stage.VERSION, config=asdict(config), inputs=inputs, label=label)
-        )
+        return self._graph.add(Node(stage=step.stage, version=stage.VERSION, config=fields, inputs=inputs, label=label))
 
-    def _config(self, stage: ModuleType, step: Step) -> Any:
+    def _config(self, stage: ModuleType, step: Step) -> tuple[Any, dict[str, Any]]:
+        """The validated Config of a step, and its fields. Steps of a stage that pin the same share both."""
+        key = step.stage, json.dumps(step.pins)
+        if key not in self._configs:
+            config = self._parse(stage, step)
+            self._configs[key] = config, asdict(config)
+        return self._configs[key]
+
+    def _parse(self, stage: ModuleType, step: Step) -> Any:
         """The validated Config of a step. Errors in a pinned field are reported where it is pinned."""
         own = self._experiment.stages[step.stage]
         try:
