@@ -1,4 +1,4 @@
-"""The command line: `python -m orchestrator [VERB] [--json] [KEY=VALUE ...]`.
+"""The command line: `python -m orchestrator [VERB] [--json] [-m] [KEY=VALUE ...]`.
 
 Exit codes: 0 everything asked for is done; 1 a stage failed; 2 the config is wrong; 130 interrupted.
 """
@@ -11,18 +11,20 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.markup import escape
 
-from orchestrator import chains, config, experiment, follow, plan, report, run, submit, view, why
+from orchestrator import config, follow, plan, report, run, submit, sweep, view, why
 from orchestrator.experiment import ConfigError, Experiment
 from orchestrator.graph import Graph, Node
-from orchestrator.sources import Sources
 from stages.store import Store
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+#: Hydra's flags for several values of a key: the verb is done once, for all members of the sweep.
+MULTIRUN = frozenset({"-m", "--multirun"})
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,24 @@ class Study:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line in its parts: `VERB [NODE] [FLAG ...] [KEY=VALUE ...]`."""
+    """A command line in its parts: `VERB [NODE] [FLAG ...] [KEY=VALUE ...]`.
+
+    `shows`: whether the results are shown when it is done; not yet if it is one batch of a search.
+    """
 
     verb: str
     node: str | None
     flags: frozenset[str]
     overrides: list[str]
+    shows: bool = True
 
     @property
     def as_json(self) -> bool:
         return "--json" in self.flags
+
+    @property
+    def multirun(self) -> bool:
+        return not self.flags.isdisjoint(MULTIRUN)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
         if command is None:
             config.hydra_app([argument for argument in arguments if argument not in VERBS])
             return DONE
-        return VERBS[command.verb].act(_study(command.overrides), command)
+        if command.multirun:
+            return _sweep(command)
+        return VERBS[command.verb].act(_study(sweep.read([config.compose(command.overrides)])), command)
     except ConfigError as error:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
@@ -88,7 +100,8 @@ def _run_here(study: Study, command: Command) -> int:
     if outcome.blocked:
         names = ", ".join(f"{node.stage}/{node.label}" for node in outcome.blocked)
         print(f"not run, because what they need failed: {names}", file=sys.stderr)
-    _show_results(study, command.as_json)
+    if command.shows:
+        _show_results(study, command.as_json)
     return FAILED if outcome.failed or outcome.blocked else DONE
 
 
@@ -112,7 +125,8 @@ def _submit(study: Study, command: Command) -> int:
     for entry in entries:
         if entry.state != "done":
             tell(f"{entry.state} {entry.node.stage}/{entry.node.label}: {entry.reason}")
-    _show_results(study, command.as_json)
+    if command.shows:
+        _show_results(study, command.as_json)
     return DONE if all(entry.state == "done" for entry in entries) else FAILED
 
 
@@ -195,10 +209,8 @@ def _parse(arguments: list[str]) -> Command | None:
     named = bool(arguments) and arguments[0] in VERBS
     name, rest = (arguments[0], arguments[1:]) if named else ("run", arguments)
     verb = VERBS[name]
-    known = {"--json", *verb.flags}
+    known = {"--json", *MULTIRUN, *verb.flags}
     flags = {argument for argument in rest if argument.startswith("-") and "=" not in argument}
-    if any(argument in ("-m", "--multirun") for argument in flags):
-        raise ConfigError(["-m: sweeps are not there yet; give one value and run once for each"])
     every = known.union(*(other.flags for other in VERBS.values()))
     if flags - every:
         return None
@@ -218,17 +230,50 @@ def _parse(arguments: list[str]) -> Command | None:
     return Command(name, node, frozenset(flags), [other for other in others if other != node])
 
 
-def _study(arguments: list[str]) -> Study:
-    composed = config.compose(arguments)
+def _study(members: list[sweep.Member]) -> Study:
+    merged, graph = sweep.merge(members)
+    return Study(merged, graph, Store(Path(merged.store).expanduser().absolute()))
+
+
+def _sweep(command: Command) -> int:
+    """Do a verb for all members of a grid at once; run each batch that a search asks for, then show all of them."""
+    members: list[sweep.Member] = []
+    codes: list[int] = []
+
+    def act(composed: list[config.Composed], search: bool) -> list[float | None]:
+        asked = sweep.read(composed)
+        if search:
+            _check_search(command, asked)
+        members.extend(asked)
+        study = _study(members)
+        batch = replace(command, flags=command.flags | {"--wait"}, shows=False) if search else command
+        codes.append(VERBS[command.verb].act(study, batch))
+        return [report.objective(member.experiment, member.graph, study.store) for member in asked]
+
     try:
-        read = experiment.read(composed.config, composed.overrides)
-        store = Store(Path(read.store).expanduser().absolute())
-        study = Study(read, chains.expand(read, Sources(store.root)), store)
-    except ConfigError as error:
-        raise ConfigError([*composed.errors, *error.messages]) from None
-    if composed.errors:
-        raise ConfigError(composed.errors)
-    return study
+        found = config.sweep(command.overrides, act)
+    except config.Unscored as error:
+        print(f"error: {error}; the same command continues the search", file=sys.stderr)
+        return FAILED
+    if found is not None:
+        study = _study(members)
+        results = study.store.reports(study.experiment.name) / config.RESULTS
+        results.parent.mkdir(parents=True, exist_ok=True)
+        results.write_text(found, encoding="utf-8")
+        _show_results(study, command.as_json)
+        print(f"{found}written to {results}", file=sys.stderr if command.as_json else sys.stdout)
+    return max(codes)
+
+
+def _check_search(command: Command, asked: list[sweep.Member]) -> None:
+    """Refuse a search that cannot have scores, before anything is run."""
+    if command.verb != "run":
+        raise ConfigError(
+            [f"{command.verb}: a search chooses members by the scores of those before; it can only be run"]
+        )
+    if any(member.experiment.objective is None for member in asked):
+        example = "'objective={variant:Rejuvenation+RL,benchmark:tiny_validation}'"
+        raise ConfigError([f"objective: has no value; a search needs one, for example {example}"])
 
 
 def _check_writable(store: Store) -> None:

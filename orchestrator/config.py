@@ -1,21 +1,28 @@
-"""Composing the config: the only file that knows Hydra.
+"""Composing the config: the only file that knows Hydra, with the plugin in hydra_plugins/.
 
-`compose` turns the command line into plain data. Everything else that Hydra can do (`--help`, `--cfg job`, `--info`,
-tab completion) is Hydra's own application, reached through `hydra_app`.
+`compose` turns the command line into plain data; `sweep` does so for every member of a sweep, with whichever sweeper
+Hydra is told to use. Everything else that Hydra can do (`--help`, `--cfg job`, `--info`, tab completion) is Hydra's own
+application, reached through `hydra_app`.
 """
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import sys
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.experiment import ConfigError, instead
@@ -30,47 +37,173 @@ QUOTING = (
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
 
 
+#: What the Optuna sweeper writes into Hydra's sweep folder at the end.
+RESULTS = "optimization_results.yaml"
+
+#: What Optuna says at the end if every member failed.
+RESULTS_OF_NONE = "No trials are completed yet"
+
+
 @dataclass(frozen=True)
 class Composed:
     """A composed config as plain data.
 
     Attributes:
-        config: the config, interpolations resolved.
+        config: the config, interpolations resolved; empty if `errors` leave nothing that composes.
         overrides: what the command line itself sets of the stages: stage -> field -> text.
         errors: one message for each override that does not fit; `config` is composed without those.
+        values: what the sweep varies, key -> text; empty if this is no member of a sweep.
     """
 
     config: dict[str, Any]
     overrides: dict[str, dict[str, str]]
     errors: list[str]
+    values: dict[str, str] = field(default_factory=dict)
+
+
+class Unscored(Exception):
+    """A member that a search asked for has no score."""
 
 
 def compose(arguments: list[str]) -> Composed:
     """Compose the config of a command line.
 
     Raises:
-        ConfigError: an override is malformed, or chooses an experiment or a group option that does not exist.
+        ConfigError: an override is malformed, or has several values.
     """
     overrides = _parse(arguments)
     with hydra.initialize_config_module("conf", version_base="1.3"):
+        return _Composer(lambda fixed: hydra.compose("config", overrides=fixed), []).composed(overrides, [])
+
+
+def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[float | None]]) -> str | None:
+    """Have Hydra's sweeper choose members, and hand each batch of them to `act`: all at once if the sweep is a grid.
+
+    `act` also hears whether this is a search, whose sweeper wants a score for each member before it goes on. What
+    `act` raises passes through.
+
+    Returns:
+        What the sweeper wrote about its results, as YAML.
+
+    Raises:
+        ConfigError: an override is malformed or does not compose, or the sweeper refuses it.
+        Unscored: more members than the sweeper allows have no score.
+    """
+    overrides = _parse(arguments, several=True)
+    _check_installed(overrides)
+    scores: list[float | None] | None = None  # None: no member was asked for yet
+
+    def task(members: list[Composed], search: bool) -> Sequence[float | None]:
+        nonlocal scores
+        scores = scores or []
+        found = act(members, search)
+        scores += found
+        return found
+
+    with (
+        tempfile.TemporaryDirectory(prefix="sweep-") as folder,  # for what Hydra would write into multirun/
+        hydra.initialize_config_module("conf", version_base="1.3"),
+    ):
+        own = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.mode=MULTIRUN"]
+        application = GlobalHydra.instance().hydra
+        assert application is not None
         try:
-            config, errors = hydra.compose("config", overrides=arguments), {}
-        except _REFUSALS:
-            errors = _explain(arguments)
-            if any(_is_group(argument.split("=")[0]) for argument in errors):
-                raise ConfigError(errors.values()) from None
-            try:
-                config = hydra.compose("config", overrides=[each for each in arguments if each not in errors])
-            except _REFUSALS:
-                raise ConfigError(errors.values()) from None
-    try:
-        plain = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError([f"{error.full_key}: {str(error).splitlines()[0]}"]) from None
-    assert isinstance(plain, dict)
-    return Composed(
-        {str(key): value for key, value in plain.items()}, _stage_overrides(overrides), list(errors.values())
+            application.multirun("config", task, [*own, *arguments])  # type: ignore[arg-type]  # the launcher calls it
+        except _REFUSALS as error:
+            if scores is not None and all(score is None for score in scores) and RESULTS_OF_NONE in str(error):
+                raise Unscored("no member has a score") from None
+            if scores is not None:
+                raise
+            fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+            wrong = _explain(fixed) if fixed and _fails(fixed) else {}
+            raise ConfigError(wrong.values() or [_one_line(error)]) from None
+        results = Path(folder) / RESULTS
+        return results.read_text(encoding="utf-8") if results.is_file() else None
+
+
+def members(master: DictConfig, loader: ConfigLoader, chosen: Sequence[Sequence[str]]) -> list[Composed]:
+    """The members of a sweep, for its launcher: `chosen` are the overrides of each, `master` what all have in common.
+
+    A member whose overrides do not fit says so in its `errors`.
+    """
+    parser = OverridesParser.create()
+    task = parser.parse_overrides(list(master.hydra.overrides.task))
+    fixed = {override.get_key_element() for override in task if not override.is_sweep_override()}
+    composer = _Composer(
+        lambda overrides: loader.load_sweep_config(master, overrides), list(master.hydra.overrides.hydra)
     )
+    found = []
+    for each in chosen:
+        overrides = parser.parse_overrides(list(each))
+        varied = [override for override in overrides if override.get_key_element() not in fixed]
+        composed = composer.composed([override for override in overrides if override not in varied], varied)
+        values = {override.get_key_element(): override.get_value_element_as_str() for override in varied}
+        found.append(replace(composed, values=values))
+    return found
+
+
+class _Composer:
+    """Composes configs that have most in common.
+
+    A composition takes Hydra a tenth of a second, most of it for the defaults list. So what one choice of groups
+    composes to is kept, and values are set in copies of it, as Hydra itself sets them.
+    """
+
+    def __init__(self, load: Callable[[list[str]], DictConfig], beside: list[str]) -> None:
+        self._load = load
+        self._beside = beside  # overrides of Hydra's own config, which may matter to whether another one composes
+        self._bases: dict[tuple[str, ...], tuple[DictConfig | None, dict[str, str]]] = {}
+        self._refused: dict[tuple[str, ...], str] = {}
+
+    def composed(self, fixed: list[Override], varied: list[Override]) -> Composed:
+        """The config of these overrides; only plain values among the `varied` are cheap to vary."""
+        values = [override for override in varied if _is_value(override)]
+        arguments = [str(override.input_line) for override in [*fixed, *varied] if override not in values]
+        base, errors = self._base(arguments)
+        errors = dict(errors)
+        stages = _stage_overrides([*fixed, *varied])
+        if base is None:
+            return Composed({}, stages, list(errors.values()))
+        config = copy.deepcopy(base)
+        for override in values:
+            try:
+                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+            except OmegaConfBaseException:
+                argument = str(override.input_line)
+                errors[argument] = self._why(arguments, argument)
+        try:
+            plain = OmegaConf.to_container(config, resolve=True)
+        except OmegaConfBaseException as error:
+            return Composed({}, stages, [*errors.values(), f"{error.full_key}: {_one_line(error)}"])
+        assert isinstance(plain, dict)
+        return Composed({str(key): value for key, value in plain.items()}, stages, list(errors.values()))
+
+    def _base(self, arguments: list[str]) -> tuple[DictConfig | None, dict[str, str]]:
+        """What `arguments` compose to without those that do not fit; those, each with its message."""
+        key = tuple(arguments)
+        if key not in self._bases:
+            self._bases[key] = self._compose(arguments)
+        return self._bases[key]
+
+    def _compose(self, arguments: list[str]) -> tuple[DictConfig | None, dict[str, str]]:
+        try:
+            return _own(self._load(arguments)), {}
+        except _REFUSALS:
+            errors = _explain([*self._beside, *arguments])
+        if any(_is_group(argument.split("=")[0]) for argument in errors):
+            return None, errors
+        try:
+            return _own(self._load([each for each in arguments if each not in errors])), errors
+        except _REFUSALS:
+            return None, errors
+
+    def _why(self, arguments: list[str], argument: str) -> str:
+        """The message for a value that does not fit, the same for all members that have it."""
+        key = (*arguments, argument)
+        if key not in self._refused:
+            found = _explain([*self._beside, *key])
+            self._refused[key] = found.get(argument) or next(iter(found.values()))
+        return self._refused[key]
 
 
 def hydra_app(arguments: list[str]) -> None:
@@ -79,14 +212,14 @@ def hydra_app(arguments: list[str]) -> None:
     hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(lambda composed: None)()
 
 
-def _parse(arguments: list[str]) -> list[Override]:
+def _parse(arguments: list[str], *, several: bool = False) -> list[Override]:
     parser = OverridesParser.create()
     overrides, errors = [], []
     for argument in arguments:
         try:
             override = parser.parse_override(argument)
-            if override.is_sweep_override():
-                errors.append(f"{argument}: several values; one run takes one value, and {QUOTING}")
+            if override.is_sweep_override() and not several:
+                errors.append(f"{argument}: several values; one run takes one value; a sweep has -m, and {QUOTING}")
             overrides.append(override)
         except HydraException:
             errors.append(f"{argument}: not of the form key=value; {QUOTING}")
@@ -116,7 +249,7 @@ def _fails(arguments: list[str]) -> str | None:
         choice = arguments[-1].partition("=")[2]
         if options and choice not in options:
             return f"{arguments[-1]}: no such {key.lstrip('+~')}{instead(choice, options)}"
-        return f"{arguments[-1]}: {' '.join(str(error).split())}"
+        return f"{arguments[-1]}: {_one_line(error)}"
     return None
 
 
@@ -134,6 +267,36 @@ def _siblings(arguments: list[str], key: str) -> list[str]:
 def _is_group(key: str) -> bool:
     """Whether the key of an override chooses an option of a folder in conf/ (`+experiment`, `cluster`)."""
     return key.lstrip("+~") in GlobalHydra.instance().config_loader().list_groups("")
+
+
+def _is_value(override: Override) -> bool:
+    """Whether an override sets a value that is there already: it adds and deletes no key, and chooses no group."""
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.package)
+    return plain and not _is_group(override.key_or_group)
+
+
+def _own(config: DictConfig) -> DictConfig:
+    """The config without Hydra's."""
+    with open_dict(config):
+        config.pop("hydra", None)
+    return config
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _quoted(text: str) -> str:
+    """A string as a value on Hydra's command line."""
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
+
+
+def _check_installed(overrides: list[Override]) -> None:
+    wants = any(
+        override.get_key_element() == "hydra/sweeper" and override.value() == "optuna" for override in overrides
+    )
+    if wants and importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        raise ConfigError(["hydra/sweeper=optuna: Optuna is not installed; pip install -e '.[optuna]'"])
 
 
 def _stage_overrides(overrides: list[Override]) -> dict[str, dict[str, str]]:

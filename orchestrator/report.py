@@ -42,7 +42,8 @@ def average(scores: Iterable[Score | None]) -> Score | None:
 class Table:
     """Rows are variants; the columns are benchmarks (ID first), each group's average after it, the overall one last.
 
-    The overall average is (ID + OOD) / 2, as in the paper's table 2; benchmarks of the group `extra` are in none.
+    The overall average is (ID + OOD) / 2, as in the paper's table 2; benchmarks of the groups `extra` and `validation`
+    are in none.
     """
 
     columns: list[str]
@@ -57,22 +58,30 @@ def table(experiment: Experiment, graph: Graph, store: Store) -> Table:
     """The table of whatever is published now."""
     columns, rows = columns_of(experiment), {}
     for variant in experiment.variants:
-        found = {name: _score(graph, store, variant, name) for name in experiment.benchmarks}
+        found = {name: score(graph, store, variant, name) for name in experiment.benchmarks}
         for column, members in columns.items():
             found[column] = average(found[name] for name in members) if members else found[column]
         rows[variant] = [found[column] for column in columns]
     return Table(list(columns), rows)
 
 
+def objective(experiment: Experiment, graph: Graph, store: Store) -> float | None:
+    """What a search maximises: a pass@1; None if it is not published."""
+    if experiment.objective is None:
+        return None
+    found = score(graph, store, experiment.objective.variant, experiment.objective.benchmark)
+    return None if found is None else found.mean
+
+
 def columns_of(experiment: Experiment) -> dict[str, list[str]]:
     """Columns in order, each with the columns that it is the average of (none for a benchmark)."""
-    groups: dict[str, list[str]] = {"ID": [], "OOD": [], "extra": []}
+    groups: dict[str, list[str]] = {"ID": [], "OOD": [], "extra": [], "validation": []}
     for name, benchmark in experiment.benchmarks.items():
         groups[benchmark.group].append(name)
     columns: dict[str, list[str]] = {}
     for group, names in groups.items():
         columns |= {name: [] for name in names}
-        if names and group != "extra":
+        if names and group in ("ID", "OOD"):
             columns[f"{group} avg"] = names
     averages = [column for column, members in columns.items() if members]
     return columns | ({"avg": averages} if len(averages) == 2 else {})
@@ -94,9 +103,10 @@ def write(result: Table, folder: Path) -> list[Path]:
     return [markdown, comma_separated]
 
 
-def _score(graph: Graph, store: Store, variant: str, benchmark: str) -> Score | None:
-    node = graph.scores[variant, benchmark]
-    folder = store.find(node.stage, node.fingerprint)
+def score(graph: Graph, store: Store, variant: str, benchmark: str) -> Score | None:
+    """The score of a variant on a benchmark; None if it is not published, or not part of the study."""
+    node = graph.scores.get((variant, benchmark))
+    folder = None if node is None else store.find(node.stage, node.fingerprint)
     if folder is None:
         return None
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))

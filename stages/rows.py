@@ -1,7 +1,7 @@
 """Rows of a data source: JSON lines, parquet or a hub data set, turned into the fields that the stages read.
 
-A source's `reading` says how: `file` (inside a folder or an artifact), `config` and `split` (of a hub data set) and
-`fields`: field -> template over the source's columns, for example
+A source's `reading` says how: `file` (inside a folder or an artifact), `config` and `split` (of a hub data set; of a
+file, `split` is rows such as `[-32:]`, the last 32) and `fields`: field -> template over the source's columns, for example
 
     {"prompt": "Human: {question}\\nAssistant:", "answer": "{answer}"}
 
@@ -12,6 +12,7 @@ so that a data set of another shape is one YAML and no code. The stages know the
 from __future__ import annotations
 
 import json
+import re
 import string
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -84,13 +85,26 @@ def _raw(source: Input) -> Iterator[Mapping[str, Any]]:
         assert source.hub is not None
         return tables.hub_rows(source.hub, source.revision, source.reading.get("config"), source.reading.get("split"))
     file = source.path / source.reading["file"] if source.reading.get("file") else source.path
+    split = source.reading.get("split")
     if file.suffix == ".jsonl":
-        return read_jsonl(file)
+        return _part(read_jsonl(file), split)
     if file.suffix == ".parquet":
         from stages.data import tables
 
-        return tables.parquet_rows(file)
+        return _part(tables.parquet_rows(file), split)
     raise StageError(f"{file}: a data file ends in one of {_listed(SUFFIXES)}")
+
+
+def _part(every: Iterator[Mapping[str, Any]], split: str | None) -> Iterator[Mapping[str, Any]]:
+    """The rows of a file that `split` names, as Python names those of a list; but `[-0:]` is none, not all."""
+    if split is None:
+        return every
+    named = re.fullmatch(r"\[(-?\d+)?:(-?\d+)?\]", split)
+    if named is None:
+        raise StageError(f"split={split!r}: of a file, rows such as [-32:] or [100:200]")
+    held = list(every)
+    first, last = (len(held) if text == "-0" else None if text is None else int(text) for text in named.groups())
+    return iter(held[first:last])
 
 
 def _name(source: Input) -> str:
