@@ -275,8 +275,8 @@ def _short_times(cluster: Cluster) -> list[str]:
         return []
     named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
     return [
-        f"{key}.time={needs.time}: minutes; a job is told to save and stop {cluster.grace} s (cluster.grace) before its "
-        f"end, so it needs at least {2 * cluster.grace / 60:.1f} min"
+        f"{key}.time={needs.time}: minutes; a job is told to save and stop {cluster.grace} s before its end "
+        f"(cluster.grace), so it needs at least {2 * cluster.grace / 60:.1f} min"
         for key, needs in named.items()
         if 60 * needs.time < 2 * cluster.grace
     ]

@@ -70,7 +70,7 @@ def test_a_stage_needs_what_the_default_says_but_for_what_is_said_of_it() -> Non
 
 
 def test_classes_of_resources_that_stages_name() -> None:
-    overrides = ["+experiment=tiny_math", "cluster=slurm", "cluster.classes.train.partition=long"]
+    overrides = ["+experiment=tiny_math", "cluster=slurm", "+cluster.classes.train.partition=long"]
     composed = config.compose([*overrides, "cluster.stages.grpo={class: train, per_device_batch: 4}"])
     cluster = experiment.read(composed.config, composed.overrides).cluster
     sft, grpo, rejuvenate = (cluster.needs(stage) for stage in ("sft", "grpo", "rejuvenate"))
@@ -85,7 +85,7 @@ def test_a_class_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_time_limit_that_leaves_no_time(capsys: pytest.CaptureFixture[str]) -> None:
-    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", "cluster.classes.cpu.time=2")
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", "+cluster.classes.cpu.time=2")
     assert message.startswith("cluster.stages.rejuvenate.time=2: minutes; a job is told to save and stop 120 s")
 
 
