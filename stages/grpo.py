@@ -15,6 +15,8 @@ from stages.contract import Context
 
 VERSION = 1
 MAKES = ("checkpoint",)
+DISTRIBUTED = True
+SAVES = True
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]

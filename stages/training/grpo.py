@@ -1,4 +1,10 @@
-"""Reinforcement learning with TRL's GRPOTrainer: from the rows of problems to the published checkpoint."""
+"""Reinforcement learning with TRL's GRPOTrainer: from the rows of problems to the published checkpoint.
+
+With several ranks each rolls out, grades and trains on its share of a rollout batch, with an engine and graders of its
+own. The science of another number of ranks is the same, its numbers are not: a rank draws its completions from its own
+seed, and divides them among the optimizer steps of the rollout by itself. Two ranks were tried on a CPU, with both
+engines; ranks on GPUs, over NCCL, were not.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase, PrinterCallback
+from trl import GRPOConfig
 
 from stages.contract import Context, StageError
 from stages.grading.pool import Graders
 from stages.grpo import Config
 from stages.modeling.checkpoint import load_model, load_tokenizer
-from stages.training import checkpoints, grpo_curve, grpo_problems, grpo_settings
+from stages.training import checkpoints, grpo_curve, grpo_problems, grpo_settings, saving
 from stages.training.grpo_curve import Saves, Watch
 from stages.training.grpo_problems import Problems
 from stages.training.grpo_reward import Reward
@@ -23,25 +30,30 @@ from stages.training.grpo_validation import Validation
 
 def train(config: Config, context: Context) -> dict[str, Any]:
     """Train, or go on training, to the last rollout; write the checkpoint and the curves; return the summary."""
+    arguments = grpo_settings.arguments(config, context)
     tokenizer = load_tokenizer(context.inputs["checkpoint"])
     problems = grpo_problems.load(context.inputs["problems"], tokenizer, config)
-    checkpoints.discard_incomplete(context.work)
-    done = checkpoints.latest(context.work)
+    done = saving.found(context)
     if done is None or checkpoints.step(done) < config.rollouts * config.steps_per_rollout:
         with Graders(context.resources.graders) as graders:
-            trainer = _trainer(config, context, tokenizer, problems, graders)
-            trainer.train(resume_from_checkpoint=str(done) if done else None)
-            trainer.accelerator.wait_for_everyone()
-        done = checkpoints.latest(context.work)
-    assert done is not None
-    return _publish(done, config, context) | problems.counts
+            trainer = _trainer(config, context, arguments, tokenizer, problems, graders)
+            saving.train(trainer, done)
+    if context.rank > 0:
+        return {}
+    last = checkpoints.latest(context.work)
+    assert last is not None
+    return _publish(last, config, context) | problems.counts
 
 
 def _trainer(
-    config: Config, context: Context, tokenizer: PreTrainedTokenizerBase, problems: Problems, graders: Graders
+    config: Config,
+    context: Context,
+    arguments: GRPOConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: Problems,
+    graders: Graders,
 ) -> PolicyTrainer:
     source = context.inputs["checkpoint"]
-    arguments = grpo_settings.arguments(config, context)
     if source.revision is not None:
         arguments.model_init_kwargs = {"revision": source.revision}  # for the reference, which TRL loads by name
     model = load_model(source, dtype=config.dtype)
@@ -62,7 +74,7 @@ def _trainer(
     trainer.remove_callback(PrinterCallback)
     if config.validate_every:
         trainer.add_callback(Validation(trainer, graders, problems.validation, config))
-    trainer.add_callback(Saves(config.steps_per_rollout))
+    trainer.add_callback(Saves(context, config.steps_per_rollout))
     trainer.add_callback(Watch(context.progress))
     return trainer
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from stages.contract import StageError
+from stages.contract import Context, StageError
 from stages.grpo import Config
 from stages.progress import Progress
-from stages.training import checkpoints
 from stages.training.grpo_validation import PREFIX
+from stages.training.saving import Saving
 
 #: Metrics of `training.jsonl`: name there -> name in the trainer's log. With several optimizer steps per rollout, the
 #: ones about the rollout stand at its first step.
@@ -62,23 +62,24 @@ class Watch(TrainerCallback):
             self._progress.update(state.global_step, state.max_steps, reward=self._reward)
 
 
-class Saves(TrainerCallback):
+class Saves(Saving):
     """Saves at rollout boundaries only: TRL does not save the completions that are left in the middle of one."""
 
-    def __init__(self, steps_per_rollout: int) -> None:
+    def __init__(self, context: Context, steps_per_rollout: int) -> None:
+        super().__init__(context)
         self._steps_per_rollout = steps_per_rollout
         self._asked = self._saved = time.monotonic()
         self._cost = 0.0
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def allows(self, step: int) -> bool:
+        return step % self._steps_per_rollout == 0
+
+    def due(self, step: int) -> bool:
         self._asked = time.monotonic()
-        due = self._asked - self._saved > max(SAVE_EVERY, SAVE_SHARE * self._cost)
-        boundary = state.global_step % self._steps_per_rollout == 0
-        control.should_save = (due and boundary) or state.global_step == state.max_steps
+        return self._asked - self._saved > max(SAVE_EVERY, SAVE_SHARE * self._cost)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            checkpoints.complete(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        super().on_save(args, state, control, **kwargs)
         self._saved = time.monotonic()
         self._cost = self._saved - self._asked
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stages.grading.pool import Grade, Graders, check_errors
+from stages.training import ranks
 
 
 class Reward:
@@ -23,7 +24,7 @@ class Reward:
     ) -> list[float]:
         grades = self._graders.grade("math", zip(answer, completions, strict=True))
         failed = [grade for grade in grades if grade.error is not None]
-        self._failed += failed
+        self._failed += ranks.gathered(failed)  # so that all ranks stop, or none
         check_errors(self._failed, planned=self._planned)
         if log_metric is not None:
             log_metric("grading_errors", len(failed) / len(grades))

@@ -36,14 +36,15 @@ def arguments(config: Config, context: Context) -> GRPOConfig:
         top_entropy_quantile=1.0,
         disable_dropout=True,
     )
-    _divide(settings, config, context.resources.per_device_batch)
+    trainer_settings.check_ranks(settings, context)
+    _divide(settings, config, context)
     return settings
 
 
-def _divide(settings: GRPOConfig, config: Config, per_device: int) -> None:
+def _divide(settings: GRPOConfig, config: Config, context: Context) -> None:
     """Batch sizes: an optimizer step is a mini-batch, a generation batch is a rollout."""
     batch = config.mini_batch * config.completions
-    micro, accumulation = split("mini_batch x completions", batch, per_device, settings.world_size)
+    micro, accumulation = split("mini_batch x completions", batch, context.resources.per_device_batch, context.world)
     settings.per_device_train_batch_size = micro
     settings.gradient_accumulation_steps = accumulation
     settings.steps_per_generation = accumulation * config.steps_per_rollout

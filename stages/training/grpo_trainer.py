@@ -40,7 +40,8 @@ class PolicyTrainer(GRPOTrainer):
                 self._last_loaded_step = self.state.global_step
             return self.vllm_generation.engine
         model = self.accelerator.unwrap_model(self.model)
-        return TransformersEngine(model, self.processing_class, batch=self.args.generation_batch_size)
+        batch = self.args.generation_batch_size // self.accelerator.num_processes
+        return TransformersEngine(model, self.processing_class, batch=batch)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: an artifact is described by its record."""
@@ -66,7 +67,8 @@ class PolicyTrainer(GRPOTrainer):
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         if self._sampled is not None and kwargs.get("compute_entropy"):  # called by the loss
             difference = (found[0].detach() - self._sampled)[self._sampled_mask]
-            self._metrics["train"]["sampling_mismatch"].append(difference.abs().nanmean().item())
+            mean = self.accelerator.gather(difference.abs().nanmean())
+            self._metrics["train"]["sampling_mismatch"].append(mean.nanmean().item())
         return found
 
 

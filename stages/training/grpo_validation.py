@@ -1,4 +1,8 @@
-"""Periodic validation on held-out problems, at a temperature of its own, with the engine of the rollouts."""
+"""Periodic validation on held-out problems, at a temperature of its own, with the engine of the rollouts.
+
+The ranks share the problems. A completion depends on its prompt and the seed alone, so the result does not depend on
+their number, but for rounding.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from stages.evaluation import statistics
 from stages.generation.engine import Sampling
 from stages.grading.pool import Graders
 from stages.grpo import Config
+from stages.training import ranks
 from stages.training.grpo_problems import Row
 from stages.training.grpo_trainer import PolicyTrainer
 
@@ -28,9 +33,9 @@ class Validation(TrainerCallback):
     def __init__(self, trainer: PolicyTrainer, graders: Graders, problems: Sequence[Row], config: Config) -> None:
         self._trainer = trainer
         self._graders = graders
-        self._problems = problems
+        self._problems = ranks.share(problems)
+        self._prompts = [prompt_ids(trainer.processing_class, row["prompt"]) for row in self._problems]
         self._config = config
-        self._prompts = [prompt_ids(trainer.processing_class, row["prompt"]) for row in problems]
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -44,6 +49,15 @@ class Validation(TrainerCallback):
             self._validate(state)
 
     def _validate(self, state: TrainerState) -> None:
+        groups = ranks.gathered(self._groups())
+        mean, error = statistics.pass_at_1([[correct for correct, _ in group] for group in groups])
+        tokens = [count for group in groups for _, count in group]
+        metrics = {"pass@1": mean, "pass@1_se": error, "mean_tokens": sum(tokens) / len(tokens)}
+        # Into the log that is saved with a checkpoint, so that a resumed run has all of its validations.
+        state.log_history.append({"step": state.global_step, **{PREFIX + key: v for key, v in metrics.items()}})
+
+    def _groups(self) -> list[list[tuple[bool, int]]]:
+        """For each of this rank's problems and each of its samples: whether it is correct, and its tokens."""
         sampling = Sampling(
             n=self._config.validation_samples,
             temperature=self._config.validation_temperature,
@@ -58,10 +72,5 @@ class Validation(TrainerCallback):
         answers = [
             (row["answer"], c.text) for row, group in zip(self._problems, completions, strict=True) for c in group
         ]
-        correct = [grade.correct is True for grade in self._graders.grade("math", answers)]
-        samples = sampling.n
-        mean, error = statistics.pass_at_1([correct[i : i + samples] for i in range(0, len(correct), samples)])
-        tokens = [len(completion.token_ids) for group in completions for completion in group]
-        metrics = {"pass@1": mean, "pass@1_se": error, "mean_tokens": sum(tokens) / len(tokens)}
-        # Into the log that is saved with a checkpoint, so that a resumed run has all of its validations.
-        state.log_history.append({"step": state.global_step, **{PREFIX + key: v for key, v in metrics.items()}})
+        correct = iter(grade.correct is True for grade in self._graders.grade("math", answers))
+        return [[(next(correct), len(completion.token_ids)) for completion in group] for group in completions]

@@ -1,6 +1,7 @@
-"""GRPO on a tiny model: what it publishes, and that a killed run ends as an uninterrupted one."""
+"""GRPO on a tiny model: what it publishes, and that a killed or stopped run ends as an uninterrupted one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from stages import grpo
-from stages.contract import Context, Input, Resources, StageError
+from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.grading.pool import Grade, Graders
 from stages.progress import Progress
 from stages.training import grpo_curve, grpo_trainer
@@ -70,13 +71,31 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "output" / "model" / "model.safetensors")
 
 
+def equal(one: Path, other: Path) -> bool:
+    """Whether two runs have the same weights and the same curves, but for the seconds."""
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    return all(torch.equal(left[name], right[name]) for name in left) and all(
+        [{**row, "seconds": 0} for row in rows(one / "output" / name)]
+        == [{**row, "seconds": 0} for row in rows(other / "output" / name)]
+        for name in ("training.jsonl", "validation.jsonl")
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Input]) -> tuple[Path, dict[str, Any]]:
+    """A run that nothing interrupts, and its summary."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        graders_by_length(patch)
+        return folder, grpo.run(config(), context(folder, inputs))
+
+
 def test_a_killed_run_ends_with_the_curve_and_the_weights_of_an_uninterrupted_one(
-    tmp_path: Path, inputs: dict[str, Input], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, inputs: dict[str, Input], whole: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grpo_curve, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(grpo_curve, "SAVE_SHARE", 0)
-    whole = grpo.run(config(), context(tmp_path / "whole", inputs))
-
     step = grpo_trainer.PolicyTrainer.training_step
 
     def killed(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -86,16 +105,31 @@ def test_a_killed_run_ends_with_the_curve_and_the_weights_of_an_uninterrupted_on
 
     monkeypatch.setattr(grpo_trainer.PolicyTrainer, "training_step", killed)
     with pytest.raises(KeyboardInterrupt):
-        grpo.run(config(), context(tmp_path / "cut", inputs))
-    assert [folder.name for folder in (tmp_path / "cut" / "work").glob("checkpoint-*")] == ["checkpoint-4"]
+        grpo.run(config(), context(tmp_path, inputs))
+    assert [folder.name for folder in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-4"]
     monkeypatch.setattr(grpo_trainer.PolicyTrainer, "training_step", step)
-    assert grpo.run(config(), context(tmp_path / "cut", inputs)) == whole
+    uninterrupted, summary = whole
+    assert grpo.run(config(), context(tmp_path, inputs)) == summary
+    assert equal(uninterrupted, tmp_path)
 
-    cut = weights(tmp_path / "cut")
-    assert all(torch.equal(cut[name], tensor) for name, tensor in weights(tmp_path / "whole").items())
-    for name in ("training.jsonl", "validation.jsonl"):
-        one, other = (rows(tmp_path / folder / "output" / name) for folder in ("whole", "cut"))
-        assert [{**row, "seconds": 0} for row in one] == [{**row, "seconds": 0} for row in other]
+
+def test_a_run_that_is_asked_to_stop_saves_behind_the_rollout_and_goes_on_bit_for_bit(
+    tmp_path: Path, inputs: dict[str, Input], whole: tuple[Path, dict[str, Any]]
+) -> None:
+    asked = context(tmp_path, inputs)
+    with pytest.raises(Interrupted, match="saved at step 2 of 8"):
+        grpo.run(config(), replace(asked, stopping=lambda: True))
+    assert asked.saved.step == 2
+    uninterrupted, summary = whole
+    assert grpo.run(config(), context(tmp_path, inputs)) == summary
+    assert equal(uninterrupted, tmp_path)
+
+
+def test_a_run_whose_checkpoint_is_gone_does_not_begin_again(tmp_path: Path, inputs: dict[str, Input]) -> None:
+    given = context(tmp_path, inputs)
+    given.saved.record(4)
+    with pytest.raises(StageError, match="a checkpoint of step 4 was recorded, but none is there now; remove"):
+        grpo.run(config(), given)
 
 
 def test_what_it_publishes(tmp_path: Path, inputs: dict[str, Input]) -> None:
