@@ -16,46 +16,11 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from orchestrator import config, follow, plan, report, run, submit, sweep, view, why
-from orchestrator.experiment import ConfigError, Experiment
-from orchestrator.graph import Graph, Node
+from orchestrator import config, follow, logs, plan, report, run, submit, sweep, view, watch, why
+from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Study
+from orchestrator.experiment import ConfigError
+from orchestrator.graph import Node
 from stages.store import Store
-
-DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
-
-#: Hydra's flags for several values of a key: the verb is done once, for all members of the sweep.
-MULTIRUN = frozenset({"-m", "--multirun"})
-
-
-@dataclass(frozen=True)
-class Study:
-    """An experiment, or a sweep over one, with its graph and its store."""
-
-    experiment: Experiment
-    graph: Graph
-    store: Store
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command line in its parts: `VERB [NODE] [FLAG ...] [KEY=VALUE ...]`.
-
-    `shows`: whether the results are shown when it is done; not yet if it is one batch of a search.
-    """
-
-    verb: str
-    node: str | None
-    flags: frozenset[str]
-    overrides: list[str]
-    shows: bool = True
-
-    @property
-    def as_json(self) -> bool:
-        return "--json" in self.flags
-
-    @property
-    def multirun(self) -> bool:
-        return not self.flags.isdisjoint(MULTIRUN)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -141,7 +106,13 @@ def plan_verb(study: Study, command: Command) -> int:
 
 
 def status_verb(study: Study, command: Command) -> int:
-    """Show the plan with the progress of what runs now."""
+    """Show the plan with the progress of what runs now; with --watch, until nothing is in flight."""
+    if "--watch" in command.flags:
+        with view.Follow(study.graph, study.store, view.console(errors=command.as_json)) as draw:
+            entries = watch.watch(study.graph, study.store, draw)
+        if command.as_json:
+            print(json.dumps(plan.as_json(entries, study.graph)))
+        return DONE if all(entry.state == "done" for entry in entries) else FAILED
     entries = plan.make(study.graph, study.store)
     progress = {
         entry.node.fingerprint: view.read_progress(study.store, entry.node.stage, entry.node.fingerprint)
@@ -195,7 +166,8 @@ VERBS = {
     "run": Verb(run_verb, frozenset({"--wait"})),
     "plan": Verb(plan_verb),
     "why": Verb(why_verb, node=True),
-    "status": Verb(status_verb),
+    "status": Verb(status_verb, frozenset({"--watch"})),
+    "logs": Verb(logs.verb, frozenset({"-f"}), node=True),
     "report": Verb(report_verb),
 }
 

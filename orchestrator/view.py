@@ -8,16 +8,19 @@ from datetime import timedelta
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table as RichTable
 
 from orchestrator.graph import Graph
-from orchestrator.plan import STATES, Entry
+from orchestrator.names import full
+from orchestrator.plan import Entry, counts
 from orchestrator.report import Table
 from orchestrator.run import Batch, Run
 from orchestrator.submit import Submitted
+from orchestrator.watch import Changes
 from orchestrator.why import Answer
 from stages.store import PROGRESS, Store
 
@@ -33,18 +36,36 @@ def console(*, errors: bool = False) -> Console:
 
 def show_plan(entries: list[Entry], graph: Graph, out: Console) -> None:
     """One line a node: state, stage, label, fingerprint and reason; then the sum of it."""
+    out.print(_plan_table(entries))
+    out.print(sum_up(entries, graph))
+    for source in graph.sources.values():
+        if source.unresolved:
+            out.print(f"unresolved: {escape(source.unresolved)}; fingerprints below it are provisional")
+
+
+def sum_up(entries: list[Entry], graph: Graph) -> str:
+    """`9 node references, 6 distinct: 2 done, 3 in flight (1 running, 2 queued), 1 to run`."""
+    found = counts(entries, graph)
+    flying = found["running"] + found["queued"]
+    parts = [
+        f"{found['done']} done" if found["done"] else "",
+        f"{flying} in flight ({found['running']} running, {found['queued']} queued)" if flying else "",
+        f"{found['failed']} failed" if found["failed"] else "",
+        f"{found['run']} to run" if found["run"] else "",
+        f"{found['blocked']} blocked" if found["blocked"] else "",
+    ]
+    states = ", ".join(filter(None, parts))
+    return f"{found['references']} node references, {found['distinct']} distinct: {states}"
+
+
+def _plan_table(entries: list[Entry]) -> RichTable:
     table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("state", "stage", "label", "fingerprint", "reason"):
         table.add_column(column, no_wrap=column != "reason")
     for entry in entries:
         node = entry.node
         table.add_row(entry.state, node.stage, escape(node.label), node.fingerprint[:10], escape(entry.reason))
-    out.print(table)
-    states = ", ".join(f"{count} {state}" for state in STATES if (count := sum(e.state == state for e in entries)))
-    out.print(f"{len(entries)} nodes: {states}")
-    for source in graph.sources.values():
-        if source.unresolved:
-            out.print(f"unresolved: {escape(source.unresolved)}; fingerprints below it are provisional")
+    return table
 
 
 def show_table(result: Table, out: Console) -> None:
@@ -90,6 +111,52 @@ def show_submitted(given: Submitted, out: Console, as_json: bool) -> None:
         f"{given.nodes} nodes in {len(given.jobs)} jobs, by {given.calls} calls of sbatch; "
         f"{len(given.attached)} nodes were in flight before"
     )
+
+
+class Follow:
+    """Draws a plan again and again: live on a terminal; elsewhere a line for each change, between two sums."""
+
+    def __init__(self, graph: Graph, store: Store, out: Console) -> None:
+        self._graph, self._store, self._out = graph, store, out
+        self._live = Live(console=out, auto_refresh=False, transient=True) if out.is_terminal else None
+        self._changes = Changes(lambda text: out.print(escape(text), soft_wrap=True))
+        self._last: list[Entry] = []
+
+    def __enter__(self) -> Follow:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            show_plan(self._last, self._graph, self._out)
+        else:
+            self._out.print(sum_up(self._last, self._graph))
+
+    def __call__(self, entries: list[Entry]) -> None:
+        if self._live is None:
+            if not self._last:
+                self._out.print(sum_up(entries, self._graph))
+            self._changes(entries)
+        else:
+            self._live.update(self._picture(entries), refresh=True)
+        self._last = entries
+
+    def _picture(self, entries: list[Entry]) -> Group:
+        """What fits on the terminal, what goes on or went wrong first."""
+        order = ("running", "failed", "queued", "run", "blocked", "done")
+        rows = sorted(entries, key=lambda entry: order.index(entry.state))[: max(1, self._out.height - 6)]
+        table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
+        for column in ("state", "node", "progress", "reason"):
+            table.add_column(column, no_wrap=True)
+        for entry in rows:
+            progress = read_progress(self._store, entry.node.stage, entry.node.fingerprint)
+            shown = _steps(progress) if progress is not None and entry.state == "running" else ""
+            table.add_row(entry.state, escape(full(entry.node)), shown, escape(entry.reason))
+        hidden = len(entries) - len(rows)
+        more = [f"... and {hidden} more"] if hidden else []
+        return Group(table, *more, sum_up(entries, self._graph))
 
 
 class Watch:
@@ -158,6 +225,11 @@ class Watch:
         reports = {node: read_progress(self._store, node.stage, node.fingerprint) for node in batch.nodes}
         node = max(batch.nodes, key=lambda node: (reports[node] or {}).get("updated", 0.0))
         return escape(f"{node.stage}/{node.label}"), reports[node]
+
+
+def _steps(progress: dict[str, Any]) -> str:
+    """`12/40  2.5/s 0:00:11 left`."""
+    return f"{progress['step']}/{progress['total']}  {_pace(progress)}".rstrip()
 
 
 def _pace(progress: dict[str, Any]) -> str:

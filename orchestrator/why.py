@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator import plan
+from orchestrator import names, plan
 from orchestrator.graph import Graph, Node
 from stages.store import Store
 
@@ -43,15 +43,15 @@ def explain(name: str, graph: Graph, store: Store) -> list[Answer]:
     """An answer for each node that `name` means: stage/label, label, stage, or the beginning of a fingerprint."""
     answers = []
     lineage = _Lineage(graph, store)
+    meant = set(names.named(name, graph.nodes.values()))
     for entry in plan.make(graph, store):
         node = entry.node
-        full = f"{node.stage}/{node.label}"
-        if name not in (full, node.label, node.stage) and not (len(name) >= 4 and node.fingerprint.startswith(name)):
+        if node not in meant:
             continue
         nearest, differs = (None, {}) if entry.state == "done" else _nearest(node, store, lineage)
         answers.append(
             Answer(
-                node=full,
+                node=names.full(node),
                 fingerprint=node.fingerprint,
                 state=entry.state,
                 reason=entry.reason,

@@ -88,7 +88,7 @@ def test_moved_checkpoints_re_run_nothing(folder: Path, capsys: pytest.CaptureFi
     moved = [word.replace("/rows", "/moved-rows") for word in moved]
     capsys.readouterr()
     assert main(["plan", *moved]) == 0
-    assert "2 nodes: 2 done" in capsys.readouterr().out
+    assert "2 distinct: 2 done" in capsys.readouterr().out
 
 
 def test_models_that_do_not_match_are_refused_one_message_a_difference(

@@ -1,0 +1,59 @@
+"""A command line in its parts, what it is about, and how it ends: what every verb is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from launch.job import Cluster
+from orchestrator.experiment import Experiment
+from orchestrator.graph import Graph
+from stages.store import Store
+
+#: Exit codes: everything asked for is done; a stage failed; the config is wrong; interrupted.
+DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+#: Hydra's flags for several values of a key: the verb is done once, for all members of the sweep.
+MULTIRUN = frozenset({"-m", "--multirun"})
+
+
+@dataclass(frozen=True)
+class Study:
+    """An experiment, or a sweep over one, with its graph and its store."""
+
+    experiment: Experiment
+    graph: Graph
+    store: Store
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.experiment.cluster
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cluster and a store, whatever is studied there."""
+
+    cluster: Cluster
+    store: Store
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line in its parts: `VERB [NODE] [FLAG ...] [KEY=VALUE ...]`.
+
+    `shows`: whether the results are shown when it is done; not yet if it is one batch of a search.
+    """
+
+    verb: str
+    node: str | None
+    flags: frozenset[str]
+    overrides: list[str]
+    shows: bool = True
+
+    @property
+    def as_json(self) -> bool:
+        return "--json" in self.flags
+
+    @property
+    def multirun(self) -> bool:
+        return not self.flags.isdisjoint(MULTIRUN)
