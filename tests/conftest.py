@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Makes toy_base, toy_train and toy_probe legal stages, here and in workers."""
+    """Makes the toy stages legal stages, here and in workers."""
     monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(TOYS / "stages")])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TOYS), str(ROOT)]))
     yield
@@ -67,6 +67,8 @@ def study(
         "toy_base": {"value": 1.5},
         "toy_train": {"rate": 2.0, "seconds": 0.0, **train},
         "toy_probe": {},
+        "toy_ranks": {},
+        "toy_shell": {},
     }
     read = experiments.read(plain, overrides or {})
     made = Store(store)
