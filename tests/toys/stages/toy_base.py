@@ -6,6 +6,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from stages.contract import Context
+from stages.toy_journal import journaled
 
 VERSION = 1
 MAKES = ("checkpoint",)
@@ -23,5 +24,6 @@ def takes(config: Config) -> tuple[str, ...]:
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
-    (context.output / "model.txt").write_text(str(config.value))
-    return {"value": config.value}
+    with journaled(context):
+        (context.output / "model.txt").write_text(str(config.value))
+        return {"value": config.value}

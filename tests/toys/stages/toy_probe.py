@@ -6,6 +6,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from stages.contract import Context
+from stages.toy_journal import journaled
 
 VERSION = 1
 MAKES = ("evaluation",)
@@ -24,9 +25,10 @@ def takes(config: Config) -> tuple[str, ...]:
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
-    checkpoint = context.inputs["checkpoint"].path
-    assert checkpoint is not None
-    loads: list[str] = context.share("loads", list)
-    value = context.share(checkpoint, lambda: (loads.append("load"), (checkpoint / "model.txt").read_text())[1])
-    (context.output / "digit.txt").write_text(value[config.digit : config.digit + 1])
-    return {"loads": len(loads)}
+    with journaled(context):
+        checkpoint = context.inputs["checkpoint"].path
+        assert checkpoint is not None
+        loads: list[str] = context.share("loads", list)
+        value = context.share(checkpoint, lambda: (loads.append("load"), (checkpoint / "model.txt").read_text())[1])
+        (context.output / "digit.txt").write_text(value[config.digit : config.digit + 1])
+        return {"loads": len(loads)}

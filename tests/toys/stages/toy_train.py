@@ -7,11 +7,13 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.contract import Context, StageError
+from stages.contract import Context, Interrupted, StageError
+from stages.toy_journal import journaled, note
 
 VERSION = 1
 MAKES = ("checkpoint",)
 CONTINUES = "epochs"
+SAVES = True
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
@@ -33,19 +35,31 @@ def check(config: Config) -> list[str]:
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
+    with journaled(context):
+        return _train(config, context)
+
+
+def _train(config: Config, context: Context) -> dict[str, Any]:
     done, folder = context.continues or (0, context.inputs["checkpoint"].path)
     assert folder is not None
     value = float((folder / "model.txt").read_text())
     unfinished = context.work / "epoch.txt"
     if unfinished.exists():
         done, value = (float(part) for part in unfinished.read_text().split())
+    lost = context.saved.lost(int(done) if unfinished.exists() else None)
+    if lost is not None:
+        raise StageError(lost)
     for epoch in range(int(done) + 1, config.epochs + 1):
         time.sleep(config.seconds)
         value *= config.rate
         draft = context.work / "draft.txt"
         draft.write_text(f"{epoch} {value}")
         os.replace(draft, unfinished)
+        context.saved.record(epoch)
         context.progress.update(epoch, config.epochs, value=value)
+        note("epoch", context)
+        if context.stopping() and epoch < config.epochs:
+            raise Interrupted(f"saved at epoch {epoch}")
     if value > config.limit:
         raise StageError(f"toy_train.limit={config.limit}: reached {value}")
     context.state.mkdir()
