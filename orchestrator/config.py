@@ -33,8 +33,9 @@ QUOTING = (
 )
 
 
-#: What a composition that fails raises; a ValueError comes of a group override that is null.
-_REFUSALS = (HydraException, OmegaConfBaseException, ValueError)
+#: What a composition that fails raises; a ValueError comes of a group override that is null, an AssertionError of a key
+#: below one that is null.
+_REFUSALS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
 
 
 #: What the Optuna sweeper writes into Hydra's sweep folder at the end.
@@ -90,7 +91,6 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
         Unscored: more members than the sweeper allows have no score.
     """
     overrides = _parse(arguments, several=True)
-    _check_installed(overrides)
     scores: list[float | None] | None = None  # None: no member was asked for yet
 
     def task(members: list[Composed], search: bool) -> Sequence[float | None]:
@@ -104,7 +104,7 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
         tempfile.TemporaryDirectory(prefix="sweep-") as folder,  # for what Hydra would write into multirun/
         hydra.initialize_config_module("conf", version_base="1.3"),
     ):
-        own = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.mode=MULTIRUN"]
+        own = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.mode=MULTIRUN", *_told(overrides)]
         application = GlobalHydra.instance().hydra
         assert application is not None
         try:
@@ -153,24 +153,22 @@ class _Composer:
         self._load = load
         self._beside = beside  # overrides of Hydra's own config, which may matter to whether another one composes
         self._bases: dict[tuple[str, ...], tuple[DictConfig | None, dict[str, str]]] = {}
-        self._refused: dict[tuple[str, ...], str] = {}
+        self._refused: dict[tuple[str, ...], str | None] = {}
+        self._values: dict[str, bool] = {}  # key -> whether it is set, and chooses no group
 
     def composed(self, fixed: list[Override], varied: list[Override]) -> Composed:
         """The config of these overrides; only plain values among the `varied` are cheap to vary."""
-        values = [override for override in varied if _is_value(override)]
+        values = [override for override in varied if self._is_value(override)]
         arguments = [str(override.input_line) for override in [*fixed, *varied] if override not in values]
         base, errors = self._base(arguments)
         errors = dict(errors)
         stages = _stage_overrides([*fixed, *varied])
         if base is None:
             return Composed({}, stages, list(errors.values()))
+        fitting = [override for override in values if self._fits(base, override, arguments, errors)]
         config = copy.deepcopy(base)
-        for override in values:
-            try:
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-            except OmegaConfBaseException:
-                argument = str(override.input_line)
-                errors[argument] = self._why(arguments, argument)
+        for override in fitting:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         try:
             plain = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException as error:
@@ -197,19 +195,37 @@ class _Composer:
         except _REFUSALS:
             return None, errors
 
-    def _why(self, arguments: list[str], argument: str) -> str:
-        """The message for a value that does not fit, the same for all members that have it."""
+    def _is_value(self, override: Override) -> bool:
+        """Whether an override sets a value that is there already: it adds and deletes no key, and chooses no group."""
+        key = override.get_key_element()
+        if key not in self._values:
+            other = override.is_add() or override.is_force_add() or override.is_delete() or override.package
+            self._values[key] = not other and not _is_group(key)
+        return self._values[key]
+
+    def _fits(self, base: DictConfig, override: Override, arguments: list[str], errors: dict[str, str]) -> bool:
+        """Whether the config has a place for a value, tried once for all members; if not, `errors` has its message."""
+        argument = str(override.input_line)
         key = (*arguments, argument)
         if key not in self._refused:
-            found = _explain([*self._beside, *key])
-            self._refused[key] = found.get(argument) or next(iter(found.values()))
-        return self._refused[key]
+            try:
+                OmegaConf.update(copy.deepcopy(base), override.key_or_group, override.value(), merge=True)
+                self._refused[key] = None
+            except _REFUSALS:
+                found = _explain([*self._beside, *key])
+                self._refused[key] = found.get(argument) or next(iter(found.values()))
+        if message := self._refused[key]:
+            errors[argument] = message
+        return message is None
 
 
 def hydra_app(arguments: list[str]) -> None:
     """Run Hydra's own application on `arguments`: its help, its views of the config, its completion."""
     sys.argv = [sys.argv[0], *arguments]
-    hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(lambda composed: None)()
+    try:
+        hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(lambda composed: None)()
+    except ValueError as error:  # flags that do not go together
+        raise ConfigError([str(error)]) from None
 
 
 def _parse(arguments: list[str], *, several: bool = False) -> list[Override]:
@@ -242,9 +258,12 @@ def _fails(arguments: list[str]) -> str | None:
         hydra.compose("config", overrides=arguments)
     except _REFUSALS as error:
         key = arguments[-1].split("=")[0]
+        parent, _, name = key.lstrip("+~").rpartition(".")
+        if isinstance(error, AssertionError) or _is_null(arguments[:-1], parent):
+            return f"{arguments[-1]}: {parent} is null and has no keys yet; set all of it: '{parent}={{{name}:...}}'"
         siblings = _siblings(arguments[:-1], key)
         if siblings:
-            return f"{arguments[-1]}: no such key{instead(key.rpartition('.')[2], siblings)}"
+            return f"{arguments[-1]}: no such key{instead(name, siblings)}"
         options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~")) if _is_group(key) else []
         choice = arguments[-1].partition("=")[2]
         if options and choice not in options:
@@ -264,15 +283,18 @@ def _siblings(arguments: list[str], key: str) -> list[str]:
     return [str(name) for name in parent] if OmegaConf.is_dict(parent) else []
 
 
+def _is_null(arguments: list[str], key: str) -> bool:
+    """Whether the config has `key`, and null there."""
+    try:
+        return bool(key) and OmegaConf.select(hydra.compose("config", overrides=arguments), key, default="") is None
+    except _REFUSALS:
+        return False
+
+
 def _is_group(key: str) -> bool:
-    """Whether the key of an override chooses an option of a folder in conf/ (`+experiment`, `cluster`)."""
-    return key.lstrip("+~") in GlobalHydra.instance().config_loader().list_groups("")
-
-
-def _is_value(override: Override) -> bool:
-    """Whether an override sets a value that is there already: it adds and deletes no key, and chooses no group."""
-    plain = not (override.is_add() or override.is_force_add() or override.is_delete() or override.package)
-    return plain and not _is_group(override.key_or_group)
+    """Whether the key of an override chooses an option of a group (`+experiment`, `cluster`, `hydra/sweeper`)."""
+    parent, _, name = key.lstrip("+~").rpartition("/")
+    return name in GlobalHydra.instance().config_loader().list_groups(parent)
 
 
 def _own(config: DictConfig) -> DictConfig:
@@ -291,12 +313,19 @@ def _quoted(text: str) -> str:
     return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
-def _check_installed(overrides: list[Override]) -> None:
-    wants = any(
-        override.get_key_element() == "hydra/sweeper" and override.value() == "optuna" for override in overrides
-    )
-    if wants and importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+def _told(overrides: list[Override]) -> list[str]:
+    """What the sweeper is told before the command line: Optuna minimises, two at a time and by chance, if told nothing.
+
+    With the study's seed the same command asks for the same members, and so continues.
+    """
+    chosen = {override.get_key_element(): override.value() for override in overrides}
+    if chosen.get("hydra/sweeper") != "optuna":
+        return []
+    if importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
         raise ConfigError(["hydra/sweeper=optuna: Optuna is not installed; pip install -e '.[optuna]'"])
+    by_chance = chosen.get("hydra/sweeper/sampler") != "grid"
+    seed = ["hydra.sweeper.sampler.seed=${seed}"] if by_chance else []
+    return ["hydra.sweeper.direction=maximize", "hydra.sweeper.n_jobs=1", *seed]
 
 
 def _stage_overrides(overrides: list[Override]) -> dict[str, dict[str, str]]:

@@ -43,8 +43,12 @@ class OrchestratorLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One return for each member, with its score; a member without one has failed if this is a search."""
         from orchestrator import config  # here, because Hydra imports this module in every Hydra application
+        from orchestrator.experiment import ConfigError
 
         search = self._master.hydra.sweeper._target_ not in GRIDS
+        direction = self._master.hydra.sweeper.get("direction")
+        if search and getattr(direction, "name", direction) == "minimize":
+            raise ConfigError(["hydra.sweeper.direction=minimize: a search chooses by scores; allowed: maximize"])
         members = config.members(self._master, self._loader, job_overrides)
         returns = []
         for overrides, score in zip(job_overrides, self._act(members, search), strict=True):
