@@ -13,11 +13,31 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
-from orchestrator import config, follow, logs, plan, report, run, submit, sweep, view, watch, why
-from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Study
+from launch import sharing
+from orchestrator import (
+    cancel,
+    config,
+    experiment,
+    follow,
+    gc,
+    logs,
+    names,
+    plan,
+    report,
+    retry,
+    run,
+    runs,
+    submit,
+    sweep,
+    view,
+    watch,
+    why,
+)
+from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
 from orchestrator.experiment import ConfigError
 from orchestrator.graph import Node
 from stages.store import Store
@@ -33,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
             return DONE
         if command.multirun:
             return _sweep(command)
-        return VERBS[command.verb].act(_study(sweep.read([config.compose(command.overrides)])), command)
+        composed = config.compose(command.overrides)
+        verb = VERBS[command.verb]
+        return verb.act(_site(composed) if verb.site else _study(sweep.read([composed])), command)
     except ConfigError as error:
         for message in error.messages:
             print(f"error: {message}", file=sys.stderr)
@@ -49,8 +71,31 @@ def run_verb(study: Study, command: Command) -> int:
     if unresolved:
         raise ConfigError(map(str, unresolved))
     _check_writable(study.store)
+    runs.record(study.experiment.name, command.overrides, study.graph, study.store)
+    return _carry_out(study, command)
+
+
+def _carry_out(study: Study, command: Command) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
     return (_submit if study.experiment.cluster.launcher == "slurm" else _run_here)(study, command)
+
+
+def retry_verb(study: Study, command: Command) -> int:
+    """Do again what failed or was lost, one node or all, with what depends on it; nothing that was never tried."""
+    _check_writable(study.store)
+    entries = plan.make(study.graph, study.store)
+    again = retry.lost(entries, study.store)
+    if command.node is not None:
+        again = [node for node in names.several("retry", command.node, study.graph.nodes.values()) if node in again]
+    graph, left = retry.restrict(study.graph, entries, again)
+    for node in left:
+        print(f"left out, because it needs what was never tried: {names.full(node)}", file=sys.stderr)
+    if all(node in left for node in again):
+        print("nothing of it failed or was lost", file=sys.stderr)
+        return FAILED if left else DONE
+    print(f"again: {', '.join(names.full(node) for node in again if node not in left)}", file=sys.stderr)
+    runs.record(study.experiment.name, command.overrides, study.graph, study.store)
+    return _carry_out(replace(study, graph=graph), command)
 
 
 def _run_here(study: Study, command: Command) -> int:
@@ -155,11 +200,19 @@ def report_verb(study: Study, command: Command) -> int:
 
 @dataclass(frozen=True)
 class Verb:
-    """What a verb does, the flags it has beside --json, and whether it names a node first (None: it may)."""
+    """What a verb does.
 
-    act: Callable[[Study, Command], int]
+    Attributes:
+        act: does it, with the study, or with the site alone; returns the exit code.
+        flags: that it has beside --json.
+        node: whether it names a node first (None: it may).
+        site: whether it is about the cluster and the store, whatever is studied.
+    """
+
+    act: Callable[[Any, Command], int]
     flags: frozenset[str] = frozenset()
     node: bool | None = False
+    site: bool = False
 
 
 VERBS = {
@@ -168,7 +221,10 @@ VERBS = {
     "why": Verb(why_verb, node=True),
     "status": Verb(status_verb, frozenset({"--watch"})),
     "logs": Verb(logs.verb, frozenset({"-f"}), node=True),
+    "cancel": Verb(cancel.verb, frozenset({"--all"}), node=None),
+    "retry": Verb(retry_verb, frozenset({"--wait"}), node=None),
     "report": Verb(report_verb),
+    "gc": Verb(gc.verb, frozenset({"--delete"}), site=True),
 }
 
 
@@ -181,9 +237,9 @@ def _parse(arguments: list[str]) -> Command | None:
     named = bool(arguments) and arguments[0] in VERBS
     name, rest = (arguments[0], arguments[1:]) if named else ("run", arguments)
     verb = VERBS[name]
-    known = {"--json", *MULTIRUN, *verb.flags}
+    known = {"--json", *verb.flags, *(() if verb.site else MULTIRUN)}
     flags = {argument for argument in rest if argument.startswith("-") and "=" not in argument}
-    every = known.union(*(other.flags for other in VERBS.values()))
+    every = known.union(MULTIRUN, *(other.flags for other in VERBS.values()))
     if flags - every:
         return None
     if flags - known:
@@ -205,6 +261,13 @@ def _parse(arguments: list[str]) -> Command | None:
 def _study(members: list[sweep.Member]) -> Study:
     merged, graph = sweep.merge(members)
     return Study(merged, graph, Store(Path(merged.store).expanduser().absolute()))
+
+
+def _site(composed: config.Composed) -> Site:
+    if composed.errors:
+        raise ConfigError(composed.errors)
+    cluster, store = experiment.read_place(composed.config)
+    return Site(cluster, Store(Path(store).expanduser().absolute()))
 
 
 def _sweep(command: Command) -> int:
@@ -252,6 +315,7 @@ def _check_writable(store: Store) -> None:
     """Refuse a store that cannot be written before anything is spent."""
     try:
         store.root.mkdir(parents=True, exist_ok=True)
+        sharing.join(store.root)
         with tempfile.NamedTemporaryFile(dir=store.root, prefix=".writable-") as probe:
             probe.write(bytes(2**20))
             probe.flush()

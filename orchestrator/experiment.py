@@ -115,12 +115,19 @@ class Experiment:
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
-class _Frame:
+class _Place:
+    """The keys of the config that say where."""
+
+    store: Annotated[str, Field(min_length=1)]
+    cluster: Cluster
+
+
+@validated(frozen=True, kw_only=True, config=_STRICT)
+class _Frame(_Place):
     """The keys of the config that are not stages."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     seed: Annotated[int, Field(ge=0)]
-    store: Annotated[str, Field(min_length=1)]
     only: list[str]
     base: Any  # a string or a chain
     checkpoint: str | None
@@ -130,7 +137,6 @@ class _Frame:
     variants: dict[str, list[Any]]
     benchmark: dict[str, Benchmark]
     objective: Objective | None = None
-    cluster: Cluster
 
 
 def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Experiment:
@@ -142,11 +148,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     names = contract.names()
     plain = {key: _read_data(key, value) for key, value in config.items() if key not in names}
     frame = parse(_Frame, {**plain, "cluster": _read_cluster(plain.get("cluster"))}, "")
-    errors = [
-        f"cluster.stages.{unknown}: no such stage{instead(unknown, names)}"
-        for unknown in sorted(frame.cluster.stages.keys() - set(names))
-    ]
-    errors += _short_times(frame.cluster)
+    errors = _cluster_errors(frame.cluster)
     if frame.base is not None and not isinstance(frame.base, str | list):
         errors.append(f"base={frame.base!r}: expected a hub id, a folder or a chain")
     base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
@@ -174,6 +176,20 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         cluster=frame.cluster,
         overrides=overrides,
     )
+
+
+def read_place(config: Mapping[str, Any]) -> tuple[Cluster, str]:
+    """The cluster and the store of a composed config, whatever experiment it has, or none.
+
+    Raises:
+        ConfigError: with every error of these two.
+    """
+    plain = {"store": config.get("store"), "cluster": _read_cluster(config.get("cluster"))}
+    place = parse(_Place, plain, "")
+    errors = _cluster_errors(place.cluster)
+    if errors:
+        raise ConfigError(errors)
+    return place.cluster, place.store
 
 
 def parse(kind: Any, plain: Any, key: str) -> Any:
@@ -267,6 +283,16 @@ def _read_cluster(cluster: Any) -> Any:
         "classes": whole,
         "stages": {n: _read_needs(n, own, default, whole) for n, own in stages.items()},
     }
+
+
+def _cluster_errors(cluster: Cluster) -> list[str]:
+    """What is wrong with a cluster beyond the form of its fields."""
+    names = contract.names()
+    unknown = sorted(cluster.stages.keys() - set(names))
+    return [
+        *(f"cluster.stages.{name}: no such stage{instead(name, names)}" for name in unknown),
+        *_short_times(cluster),
+    ]
 
 
 def _short_times(cluster: Cluster) -> list[str]:

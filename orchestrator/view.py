@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
+from rich.filesize import decimal
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -23,6 +25,9 @@ from orchestrator.submit import Submitted
 from orchestrator.watch import Changes
 from orchestrator.why import Answer
 from stages.store import PROGRESS, Store
+
+if TYPE_CHECKING:
+    from orchestrator.gc import Garbage
 
 #: Columns of a line where nobody's terminal sets them: plans and tables are never cut off in a file.
 PLAIN_WIDTH = 200
@@ -111,6 +116,21 @@ def show_submitted(given: Submitted, out: Console, as_json: bool) -> None:
         f"{given.nodes} nodes in {len(given.jobs)} jobs, by {given.calls} calls of sbatch; "
         f"{len(given.attached)} nodes were in flight before"
     )
+
+
+def show_garbage(garbage: Sequence[Garbage], kinds: dict[str, str], removed: bool, out: Console) -> None:
+    """Every folder with its size, then the sum of each kind."""
+    for each in garbage:
+        out.print(f"{each.kind:10}  {decimal(each.size):>8}  {escape(str(each.path))}", soft_wrap=True)
+    for kind, what in kinds.items():
+        sizes = [each.size for each in garbage if each.kind == kind]
+        if sizes:
+            out.print(f"{what}: {len(sizes)}, {decimal(sum(sizes))}")
+    total = decimal(sum(each.size for each in garbage))
+    if not garbage:
+        out.print("nothing of yours can go")
+    else:
+        out.print(f"removed {total}" if removed else f"{total} can go; nothing was removed: --delete does")
 
 
 class Follow:

@@ -1,0 +1,211 @@
+"""Cancelling: ending jobs that are in flight, one's own only.
+
+A job ends for all nodes that it has, and what waits for one of them waits in vain; so those go too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launch import node as node_file
+from launch import order, queue
+from launch.claim import Claim
+from launch.queue import Queue, Unanswered
+from orchestrator import names, plan
+from orchestrator.command import DONE, FAILED, Command, Study
+from orchestrator.experiment import ConfigError
+from orchestrator.graph import Graph, Node
+from orchestrator.names import full
+from orchestrator.plan import Entry
+from stages.store import Store
+
+#: Seconds to wait until what was cancelled is over: Slurm lets a job save for KillWait seconds, 30 by default.
+PATIENCE, POLL = 60.0, 0.5
+#: What the command line of a worker has in it.
+WORKER = "launch.worker"
+
+
+@dataclass(kw_only=True)
+class Cut:
+    """What a cancellation ends, and what it leaves.
+
+    Attributes:
+        jobs: id of a Slurm job -> the nodes that it ends for, by name.
+        workers: process id of a worker on this machine -> the same.
+        left: node in flight -> why it is not cancelled.
+        ended: every node of the graph that ends with it.
+    """
+
+    jobs: dict[str, list[str]] = field(default_factory=dict)
+    workers: dict[int, list[str]] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    ended: set[Node] = field(default_factory=set)
+
+
+def verb(study: Study, command: Command) -> int:
+    """Cancel what is in flight of a node, or of all, with everything that depends on it."""
+    if (command.node is None) == ("--all" not in command.flags):
+        raise ConfigError(["cancel: name a node (stage/label, or the beginning of a fingerprint), or say --all"])
+    nodes = study.graph.nodes.values()
+    chosen = list(nodes) if command.node is None else names.several("cancel", command.node, nodes)
+    entries = plan.make(study.graph, study.store)
+    try:
+        cut = look(entries, chosen, study.graph, study.store)
+        queue.cancel(cut.jobs)
+        for pid in cut.workers:
+            _terminate(pid)
+        over = _wait(lambda: _is_over(cut))
+    except Unanswered as error:
+        print(f"error: nothing is known of the jobs: {error}", file=sys.stderr)
+        return FAILED
+    if command.as_json:
+        print(json.dumps({"jobs": cut.jobs, "workers": cut.workers, "left": cut.left, "over": over}))
+    else:
+        _tell(cut, {full(node) for node in chosen}, over)
+    return FAILED if cut.left and not cut.ended else DONE
+
+
+def look(entries: list[Entry], chosen: Iterable[Node], graph: Graph, store: Store) -> Cut:
+    """What cancelling `chosen` ends.
+
+    Raises:
+        Unanswered: there are jobs of Slurm, and it does not say which.
+    """
+    cut = Cut()
+    flying = {entry.node.fingerprint: entry for entry in entries if entry.in_flight}
+    ours = any(_is_mine(entry) and entry.claim and entry.claim.launcher == "slurm" for entry in flying.values())
+    seen = queue.read([getpass.getuser()]) if ours else Queue([])
+    names_of = {store.job(node.stage, node.fingerprint): node for node in graph.nodes.values()}
+    waiting, met = list(chosen), set()
+    while waiting:
+        node = waiting.pop()
+        if node in met:
+            continue
+        met.add(node)
+        waiting += [other for other in graph.nodes.values() if node in graph.waits_for(other)]
+        entry = flying.get(node.fingerprint)
+        if entry is None:
+            continue
+        folders = _add(entry, cut, seen, store)
+        waiting += [names_of[folder] for folder in folders if folder in names_of]
+    return cut
+
+
+def _is_mine(entry: Entry) -> bool:
+    return entry.claim is not None and entry.claim.user == getpass.getuser()
+
+
+def _add(entry: Entry, cut: Cut, seen: Queue, store: Store) -> list[Path]:
+    """Note what ends a node, or why nothing does; returns the folders of all nodes that end with it."""
+    folder = store.job(entry.node.stage, entry.node.fingerprint)
+    found: list[Path] = []
+    why = ""
+    if entry.claim is None:
+        why = "a worker that has not yet said who it is has it; try again"
+    elif not _is_mine(entry):
+        why = f"it is {entry.claim.user}'s: {entry.reason}"
+    elif entry.claim.launcher == "slurm":
+        jobs = [job.id for job in seen.entries if not job.ended and _is_of(job, entry.claim)]
+        found = _folders(entry.claim, store) if jobs else []
+        cut.jobs |= {job: [_name(each) for each in found] for job in jobs}
+        why = "" if jobs else "its head is submitting it, and Slurm does not have it yet; try again"
+    elif entry.claim.host != socket.gethostname():
+        why = f"its worker is on {entry.claim.host}; cancel it there"
+    else:
+        found = _of_worker(entry.claim.pid, folder)
+        if found and entry.claim.pid is not None:
+            cut.workers[entry.claim.pid] = [_name(each) for each in found]
+        why = "" if found else f"it runs in another process, {entry.claim.pid}, which is no worker; end that one"
+    if why:
+        cut.left[full(entry.node)] = why
+    else:
+        cut.ended.add(entry.node)
+    return found
+
+
+def _is_of(job: queue.Entry, claim: Claim) -> bool:
+    return (job.token, job.index) == (claim.token, claim.index) or job.id == claim.job
+
+
+def _folders(claim: Claim, store: Store) -> list[Path]:
+    """The nodes of a Slurm job that are not published."""
+    given = order.read(store.root / "jobs" / claim.token)
+    return [folder for each in given.tasks[claim.index or 0].folders if (folder := Path(each)).is_dir()]
+
+
+def _of_worker(pid: int | None, folder: Path) -> list[Path]:
+    """The nodes of a worker of this machine, those published excepted; none if the process is not the node's worker."""
+    words = _command(pid)
+    if WORKER not in words or str(folder) not in words:
+        return []
+    return [each for word in words if (each := Path(word)).is_absolute() and (each / node_file.NODE).is_file()]
+
+
+def _command(pid: int | None) -> list[str]:
+    """The command line of a process; empty if it is gone, or only waits for its parent to notice its end."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def _name(folder: Path) -> str:
+    """stage/label of a node's folder."""
+    try:
+        spec = node_file.read(folder)
+    except (OSError, ValueError):
+        return f"{folder.parent.name}/{folder.name}"
+    return f"{spec.stage}/{spec.label}"
+
+
+def _terminate(pid: int) -> None:
+    """Ask a worker to end, with everything that it has started: it leads a process group, if a head started it."""
+    with contextlib.suppress(ProcessLookupError):
+        if os.getpgid(pid) == pid:
+            os.killpg(pid, signal.SIGTERM)
+        else:
+            os.kill(pid, signal.SIGTERM)
+
+
+def _is_over(cut: Cut) -> bool:
+    """Whether all that was cancelled has ended: until then a new job would wait for it, in vain."""
+    if any(WORKER in _command(pid) for pid in cut.workers):
+        return False
+    if not cut.jobs:
+        return True
+    return all(job.ended for job in queue.read([getpass.getuser()]).entries if job.id in cut.jobs)
+
+
+def _wait(ready: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL)
+    return True
+
+
+def _tell(cut: Cut, chosen: set[str], over: bool) -> None:
+    for what, nodes in {**{f"job {job}": n for job, n in cut.jobs.items()}, **_workers(cut)}.items():
+        more = "" if len(nodes) == 1 else f" (one job, which ends for all {len(nodes)} of them)"
+        print(f"cancelled {what}: {', '.join(nodes)}{more}")
+    for node, why in cut.left.items():
+        print(f"left {node}: {why}")
+    if not cut.ended and not cut.left:
+        print("nothing of it is in flight")
+    if not over:
+        print(f"not over yet after {PATIENCE:.0f} s; wait with the next run until status shows nothing in flight")
+
+
+def _workers(cut: Cut) -> dict[str, list[str]]:
+    return {f"worker {pid}": nodes for pid, nodes in cut.workers.items()}

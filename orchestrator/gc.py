@@ -1,0 +1,289 @@
+"""Garbage: what this user made and no recorded run reaches.
+
+A run that was recorded (see `orchestrator.runs`) reaches all nodes of its graph, whoever recorded it. Kept are also:
+what somebody is at, with its inputs and what it may continue from; a shorter run whose training state a wanted, longer
+one that is not there yet may continue from; and code and orders of jobs that are not over, or younger than a day.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from launch import claim as claims
+from launch import node as node_file
+from launch import order, standing
+from launch.node import NodeSpec
+from launch.order import Order
+from orchestrator import runs, view
+from orchestrator.command import DONE, FAILED, Command, Site
+from orchestrator.experiment import ConfigError
+from orchestrator.runs import Wanted
+from stages import artifact, contract
+from stages.store import Store
+
+#: Seconds for which what a submission is about to use is left alone.
+YOUNG = 24 * 3600.0
+#: Folders of the store that are no stage's.
+OTHERS = {"logs", "reports", "jobs", "snapshots", runs.RUNS}
+#: How what is being removed is called, until it is gone.
+GONE = ".gone-"
+
+KINDS = {
+    "artifact": "artifacts that no recorded run names",
+    "unfinished": "folders of nodes that no recorded run names, or that are published",
+    "state": "training state that a longer run has made superfluous",
+    "job": "folders of jobs that are over",
+    "snapshot": "code of jobs that are over",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Garbage:
+    """A folder that may go, its kind (see `KINDS`) and its bytes."""
+
+    kind: str
+    path: Path
+    size: int
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What a store has, as far as it matters here.
+
+    Attributes:
+        published: folder -> its record, None if that is not valid.
+        unfinished: folders of nodes that are being worked on, or were.
+        alive: those of them that somebody is at.
+        tokens: of submissions that are not over.
+        orders: folder of a job -> its order, None if it has none.
+        recipes: published folder with training state -> its recipe, and its value among the runs of that.
+        gone: what an earlier removal has left.
+    """
+
+    published: dict[Path, dict[str, Any] | None] = field(default_factory=dict)
+    unfinished: list[Path] = field(default_factory=list)
+    alive: set[Path] = field(default_factory=set)
+    tokens: set[str] = field(default_factory=set)
+    orders: dict[Path, Order | None] = field(default_factory=dict)
+    recipes: dict[Path, tuple[str, int]] = field(default_factory=dict)
+    snapshots: list[Path] = field(default_factory=list)
+    gone: list[Path] = field(default_factory=list)
+
+
+def verb(site: Site, command: Command) -> int:
+    """Show what could go and how many bytes it has; with --delete, remove it."""
+    store = site.store
+    before = _records(store)
+    garbage = list(collect(store))
+    removed = "--delete" in command.flags
+    stopped = _delete(garbage, store, before) if removed else ""
+    if command.as_json:
+        listed = [{"kind": each.kind, "path": str(each.path), "bytes": each.size} for each in garbage]
+        print(json.dumps({"removed": removed and not stopped, "garbage": listed, "stopped": stopped}))
+    else:
+        view.show_garbage(garbage, KINDS, removed, view.console())
+        if stopped:
+            view.console(errors=True).print(stopped)
+    return FAILED if stopped else DONE
+
+
+def collect(store: Store) -> Iterator[Garbage]:
+    """What may go.
+
+    Raises:
+        ConfigError: what is wanted is not known: no run was recorded, or a record cannot be read.
+    """
+    wanted = _wanted(store)
+    found = _look(store)
+    kept = _kept(wanted, found)
+    for kind, path in [*_of_nodes(wanted, found, kept), *_of_jobs(found)]:
+        if path.lstat().st_uid == os.getuid():
+            yield Garbage(kind=kind, path=path, size=_size(path))
+
+
+def _records(store: Store) -> list[tuple[Path, int]]:
+    """The state of what is recorded: it changes with every run."""
+    return [(file, file.stat().st_mtime_ns) for file in runs.files(store)]
+
+
+def _wanted(store: Store) -> list[Wanted]:
+    if not runs.files(store):
+        raise ConfigError(
+            [f"gc: no run is recorded in {store.root / runs.RUNS}, so nothing there would be kept; run a command first"]
+        )
+    try:
+        return list({wanted: None for run in runs.read(store) for wanted in run.nodes})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError([f"gc: a recorded run cannot be read, so what it wants is not known: {error}"]) from None
+
+
+def _look(store: Store) -> Found:
+    """Look through the store; one call of squeue, none without jobs of Slurm."""
+    found = Found()
+    for stage in _folders(store.root):
+        for folder in _folders(stage) if stage.name not in OTHERS and not stage.name.startswith(".") else ():
+            if folder.name.startswith(GONE):
+                found.gone.append(folder)
+            elif re.fullmatch(r"\.[0-9a-f]{16}", folder.name):
+                found.unfinished.append(folder)
+            elif re.fullmatch(r"[^.].*-[0-9a-f]{10}", folder.name):
+                found.published[folder] = record = artifact.read(folder)
+                recipe = None if record is None or not _has_state(folder) else _recipe(record)
+                found.recipes |= {folder: recipe} if recipe is not None else {}
+    held = {folder: claims.read(folder) for folder in found.unfinished}
+    seen = standing.look(claim for claim in held.values() if claim is not None)
+    for folder, claim in held.items():
+        locked = store.running(folder.parent.name, folder.name.lstrip("."))
+        if standing.of(folder, claim, seen, locked=locked).state != "free":
+            found.alive.add(folder)
+            found.tokens |= {claim.token} if claim is not None else set()
+    if not isinstance(seen, Exception):
+        found.tokens |= {str(job.token) for job in seen.entries if not job.ended}
+    found.orders = {folder: _order(folder) for folder in _folders(store.root / "jobs")}
+    found.snapshots = _folders(store.root / "snapshots")
+    return found
+
+
+def _kept(wanted: Iterable[Wanted], found: Found) -> set[str]:
+    """The fingerprints of artifacts that stay: wanted, read by somebody now, or with training state that is needed."""
+    kept = {each.fingerprint for each in wanted}
+    for spec in _running(found):
+        kept |= {given.artifact for given in spec.inputs.values() if given.artifact is not None}
+        kept |= {shorter for _, shorter in spec.continues}
+    return kept | {record["fingerprint"] for record in _continued(wanted, found)}
+
+
+def _continued(wanted: Iterable[Wanted], found: Found) -> Iterator[dict[str, Any]]:
+    """The records of shorter runs that a wanted, longer one which is not there may continue from."""
+    there = {record["fingerprint"] for record in found.published.values() if record is not None}
+    longest: dict[str, int] = {}
+    for each in wanted:
+        if each.recipe is not None and each.value is not None and each.fingerprint not in there:
+            longest[each.recipe] = max(each.value, longest.get(each.recipe, 0))
+    for folder, (recipe, value) in found.recipes.items():
+        record = found.published[folder]
+        if record is not None and value < longest.get(recipe, 0):
+            yield record
+
+
+def _recipe(record: dict[str, Any]) -> tuple[str, int] | None:
+    """Recipe and value of an artifact; None if its stage continues nothing, or is not there any more."""
+    stage = record["identity"]["stage"]
+    name = getattr(contract.load(stage), "CONTINUES", None) if stage in contract.names() else None
+    if name is None or name not in record["config"]:
+        return None
+    return runs.recipe_of(record["identity"], name), record["config"][name]
+
+
+def _of_nodes(wanted: list[Wanted], found: Found, kept: set[str]) -> Iterator[tuple[str, Path]]:
+    """Garbage among artifacts, unfinished nodes and training state."""
+    by_name = {(each.stage, each.fingerprint[:10]) for each in wanted}
+    there = {(folder.parent.name, folder.name[-10:]) for folder, record in found.published.items() if record}
+    for folder, record in found.published.items():
+        damaged = record is None and (folder.parent.name, folder.name[-10:]) in by_name  # `run` replaces that
+        if not damaged and (record is None or record["fingerprint"] not in kept):
+            yield "artifact", folder
+    for folder in found.unfinished:
+        name = (folder.parent.name, folder.name[1:11])
+        if folder not in found.alive and (name in there or name not in by_name):
+            yield "unfinished", folder
+    yield from (("unfinished", folder) for folder in found.gone)
+    needed = {record["fingerprint"] for record in _continued(wanted, found)}
+    needed |= {shorter for spec in _running(found) for _, shorter in spec.continues}
+    for folder in _outdone(found, kept):
+        record = found.published[folder]
+        if record is not None and record["fingerprint"] not in needed:
+            yield "state", folder / artifact.STATE
+
+
+def _running(found: Found) -> Iterator[NodeSpec]:
+    """The nodes that somebody is at."""
+    for folder in found.alive:
+        with contextlib.suppress(OSError, ValueError):  # claimed a moment ago; then its run is recorded
+            yield node_file.read(folder)
+
+
+def _outdone(found: Found, kept: set[str]) -> Iterator[Path]:
+    """Artifacts with training state that stay, and of whose recipe a longer one with training state stays as well."""
+    recipes: dict[str, list[tuple[int, Path]]] = {}
+    for folder, (recipe, value) in found.recipes.items():
+        record = found.published[folder]
+        if record is not None and record["fingerprint"] in kept:
+            recipes.setdefault(recipe, []).append((value, folder))
+    for several in recipes.values():
+        yield from (folder for _, folder in sorted(several)[:-1])
+
+
+def _of_jobs(found: Found) -> Iterator[tuple[str, Path]]:
+    """Garbage among what submissions leave: orders whose claims are over, and code that no other order needs."""
+    last = {claim.token for folder in found.unfinished if (claim := claims.read(folder)) is not None}
+    used = set()
+    for folder, given in found.orders.items():
+        # The last job of a node that failed stays with it: there may be nothing else that says why.
+        if folder.name in found.tokens | last or _is_young(folder / order.ORDER if given else folder):
+            used |= {Path(given.root).name} if given is not None else set()
+        else:
+            yield "job", folder
+    for folder in found.snapshots:
+        if folder.name not in used and not _is_young(folder):
+            yield "snapshot", folder
+
+
+def _delete(garbage: Iterable[Garbage], store: Store, before: list[tuple[Path, int]]) -> str:
+    """Remove what may go, each renamed first, so that nobody ever finds half of it; why it stopped, if it did."""
+    for each in garbage:
+        if _records(store) != before:
+            return "somebody has started a run meanwhile; nothing more is removed: run gc again"
+        gone = store.root / each.path.relative_to(store.root).parts[0] / f"{GONE}{secrets.token_hex(6)}"
+        try:
+            os.rename(each.path, gone)
+        except OSError as error:
+            return f"{each.path}: cannot be removed: {error.strerror}"
+        shutil.rmtree(gone, ignore_errors=True)
+    return ""
+
+
+def _order(folder: Path) -> Order | None:
+    try:
+        return order.read(folder)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _folders(parent: Path) -> list[Path]:
+    """The folders in a folder, none if there is no such folder."""
+    try:
+        with os.scandir(parent) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def _has_state(folder: Path) -> bool:
+    return (folder / artifact.STATE).is_dir()
+
+
+def _is_young(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime < YOUNG
+
+
+def _size(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    total = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            try:
+                total += os.lstat(os.path.join(place, file)).st_size
+            except FileNotFoundError:  # somebody is tidying up as well
+                continue
+    return total

@@ -1,0 +1,106 @@
+"""Runs: what was asked for, written into the store, so that gc knows what somebody still wants.
+
+    <store>/runs/<user>/<experiment>-<8 hex of the overrides>.json
+
+The same command has the same name and replaces its record, so what an edited experiment names no more is reached no
+more. To give a study up, remove its record.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.graph import Graph, Node
+from stages.identity import fingerprint
+from stages.store import Store
+
+#: The folder of the records.
+RUNS = "runs"
+#: Overrides that say where something runs, not what: they make no other run.
+_WHERE = ("cluster", "store")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A node that a run asked for; with `recipe`, what it shares with shorter runs of it, and its `value` among them.
+
+    The recipe is the fingerprint with 0 in the field along which the stage continues.
+    """
+
+    stage: str
+    fingerprint: str
+    recipe: str | None = None
+    value: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One recorded run."""
+
+    user: str
+    experiment: str
+    overrides: list[str]
+    time: float
+    nodes: list[Wanted]
+
+
+def record(experiment: str, overrides: Iterable[str], graph: Graph, store: Store) -> Path:
+    """Write down that all nodes of this graph are wanted; before any of them is started."""
+    chosen = sorted(each for each in overrides if not _says_where(each))
+    run = Run(
+        user=getpass.getuser(),
+        experiment=experiment,
+        overrides=chosen,
+        time=time.time(),
+        nodes=[_wanted(node) for node in graph.nodes.values()],
+    )
+    name = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
+    file = store.root / RUNS / run.user / f"{experiment}-{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(json.dumps(asdict(run), separators=(",", ":")))
+    os.replace(draft, file)
+    return file
+
+
+def files(store: Store) -> list[Path]:
+    """The records of everybody's runs."""
+    return sorted(file for file in (store.root / RUNS).glob("*/*.json") if not file.name.startswith("."))
+
+
+def read(store: Store) -> Iterator[Run]:
+    """Everybody's runs.
+
+    Raises:
+        OSError, ValueError, TypeError: a record cannot be read; what it wants is not known then.
+    """
+    for file in files(store):
+        plain = json.loads(file.read_text())
+        yield Run(**{**plain, "nodes": [Wanted(**node) for node in plain["nodes"]]})
+
+
+def _wanted(node: Node) -> Wanted:
+    name = node.continues
+    if name is None:
+        return Wanted(stage=node.stage, fingerprint=node.fingerprint)
+    recipe = recipe_of(node.identity, name)
+    return Wanted(stage=node.stage, fingerprint=node.fingerprint, recipe=recipe, value=node.config[name])
+
+
+def recipe_of(identity: dict[str, object], name: str) -> str:
+    """What all runs of one recipe share, whatever their `name` is."""
+    config = identity["config"]
+    assert isinstance(config, dict)
+    return fingerprint({**identity, "config": {**config, name: 0}})
+
+
+def _says_where(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return key.partition(".")[0] in _WHERE
