@@ -1,0 +1,26 @@
+"""What every shape starts from."""
+
+from typing import Any
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from stages.contract import Context
+
+VERSION = 1
+MAKES = ("checkpoint",)
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
+class Config:
+    """`seed` stands for the settings of a base."""
+
+    seed: int
+
+
+def takes(config: Config) -> tuple[str, ...]:
+    return ()
+
+
+def run(config: Config, context: Context) -> dict[str, Any]:
+    raise NotImplementedError("it is only planned")
