@@ -1,7 +1,7 @@
 """Shapes: graphs of any size as experiments of toy stages, and as bare edges for the peers.
 
 chain     every node needs the one before: one variant of N steps
-fan-out   every node needs the base: a sweep over seeds and epochs, so most continue a shorter one (peers are spared that)
+fan-out   every node needs the base: a sweep over seeds and epochs, so most continue a shorter one (not for the peers)
 diamond   two nodes need one, one needs these two, and so on: 2^(N/3) paths from end to end
 grid      variants x benchmarks: √N trainings, each evaluated on √N benchmarks, whose problems come from the base
 """
