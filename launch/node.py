@@ -19,6 +19,7 @@ class InputSpec:
     """Where one input is: an artifact (`stage` and `artifact`, its fingerprint), a `path`, or a `hub` id at a commit.
 
     `fingerprint` is what the node's identity has for it: for a file inside an artifact it differs from `artifact`.
+    `content` is what a `path` must still have (see `stages.content`).
     """
 
     fingerprint: str
@@ -28,6 +29,7 @@ class InputSpec:
     hub: str | None = None
     revision: str | None = None
     reading: dict[str, Any] = field(default_factory=dict)
+    content: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 ORDER = "order.json"
 
@@ -31,6 +32,7 @@ class Order:
         root: the folder of the code that is to run: everything imported has to lie in it.
         packages: the versions that the submitting head saw; the job refuses others.
         time: minutes that the job has.
+        git: the commit and the dirty flag of the code. Equal code has one snapshot, at whatever commit it is.
     """
 
     token: str
@@ -38,6 +40,7 @@ class Order:
     root: str
     packages: dict[str, str]
     time: int
+    git: dict[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ class Meeting:
     def __init__(self, rank: int, world: int) -> None:
         self._rank, self._world = rank, world
 
-    def __call__(self, folder: Path) -> None:
-        """Meet for the node of `folder`.
+    def __call__(self, folder: Path) -> bool:
+        """Meet for the node of `folder`. False if there is nothing to meet for: rank 0 found it published.
 
         Raises:
             TimeoutError: rank 0 did not come.
@@ -35,6 +35,8 @@ class Meeting:
             draft.write_text(json.dumps({"host": socket.gethostname(), "port": port}))
             os.replace(draft, place)
         given = _read(place)
+        if given is None:
+            return False
         os.environ |= {
             "RANK": str(self._rank),
             "WORLD_SIZE": str(self._world),
@@ -43,13 +45,14 @@ class Meeting:
             "MASTER_ADDR": given["host"],
             "MASTER_PORT": str(given["port"]),
         }
+        return True
 
 
-def _read(place: Path) -> dict[str, str]:
+def _read(place: Path) -> dict[str, str] | None:
     deadline = time.monotonic() + PATIENCE
     while not place.exists():
-        if not place.parent.is_dir():  # published meanwhile, or failed and removed
-            raise SystemExit(0)
+        if not place.parent.is_dir():
+            return None
         if time.monotonic() > deadline:
             raise TimeoutError(f"rank 0 did not come to {place} within {PATIENCE} s")
         time.sleep(0.1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from launch.job import Allocation
+from launch.queue import PATIENCE
 
 #: What sbatch says when there is no room for a job now, but will be: limits on how many jobs one may have queued.
 _FULL = re.compile(r"MaxSubmit|job submit limit|temporarily unable to accept job|job count limit", re.IGNORECASE)
@@ -29,6 +31,9 @@ _SILENT = re.compile(
 )
 #: Variables of a job that must not reach the jobs that it submits; SLURM_CONF says where the controller is.
 _INHERITED = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "SALLOC_")
+#: Options that the config may leave to the site, and so to its users' own defaults. sbatch heeds a variable more than
+#: what the script says.
+_DEFAULTS = ("partition", "account", "qos", "constraint")
 
 
 class Refused(Exception):
@@ -56,6 +61,7 @@ class Submission:
         root: the folder of the code.
         grace: seconds before the time limit at which the job is told.
         segment: which one it is of the jobs that a stage takes one after the other.
+        module: what the job runs.
     """
 
     folder: Path
@@ -67,6 +73,7 @@ class Submission:
     root: Path
     grace: int
     segment: int = 0
+    module: str = "launch.task"
 
 
 def submit(given: Submission) -> str:
@@ -76,7 +83,7 @@ def submit(given: Submission) -> str:
         Refused, Full, Silent: it was not taken, or nobody knows.
     """
     try:
-        with _outside_of_slurm():
+        with _outside_of_slurm(given.allocation):
             executor = submitit.SlurmExecutor(folder=given.folder)
             executor.update_parameters(**_parameters(given))
             if given.size > 1:
@@ -88,6 +95,37 @@ def submit(given: Submission) -> str:
     except RuntimeError as error:  # no srun, no sbatch
         raise Refused(str(error)) from None
     return str(job.job_id)
+
+
+def rehearse(given: Submission) -> str:
+    """Ask Slurm whether it would take a job, and when that would start; nothing is submitted. Its own words.
+
+    Raises:
+        Refused: it would not, or it gave no answer.
+    """
+    try:
+        with _outside_of_slurm():
+            script = _executor(given)._make_submission_file_text(_command(given), "0")
+            ask = ["sbatch", "--test-only"]
+            done = subprocess.run(ask, input=script, capture_output=True, text=True, timeout=PATIENCE)
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        raise Refused(str(error)) from None
+    if done.returncode != 0:
+        raise Refused(_plain(done.stderr))
+    return _plain(done.stderr)
+
+
+def _executor(given: Submission) -> submitit.SlurmExecutor:
+    executor = submitit.SlurmExecutor(folder=given.folder)
+    executor.update_parameters(**_parameters(given))
+    if given.size > 1:
+        executor.parameters["map_count"] = given.size
+    return executor
+
+
+def _plain(words: str) -> str:
+    """What sbatch says, without saying that it was sbatch."""
+    return " ".join(words.split()).replace("sbatch: error: ", "").replace("sbatch: ", "")
 
 
 def _parameters(given: Submission) -> dict[str, object]:
@@ -117,19 +155,20 @@ def _parameters(given: Submission) -> dict[str, object]:
         "srun_args": [f"--cpus-per-task={needs.cpus}", "--kill-on-bad-exit=1"],
     }
     more: dict[str, object] = {"requeue": True, "kill-on-invalid-dep": "yes"}
-    if single:  # no step: the signal goes to the script, which the worker has replaced
-        more["signal"] = f"B:USR2@{given.grace}"
+    # Without a step the signal goes to the script, which the worker has replaced.
+    more["signal"] = f"{'B:' if single else ''}USR2@{given.grace}"
     return {**said, "additional_parameters": {**more, **needs.sbatch}}
 
 
 def _command(given: Submission) -> str:
-    words = f"{quote(sys.executable)} -u -m launch.task {quote(str(given.folder))} {given.segment}"
+    words = f"{quote(sys.executable)} -u -m {given.module} {quote(str(given.folder))} {given.segment}"
     return words if given.ranks * given.allocation.nodes > 1 else f"exec {words}"
 
 
 def _setup(given: Submission) -> list[str]:
     """What the script does first. The environment itself goes with the job, unwritten, as sbatch's default is."""
-    path = [str(given.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    named = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    path = [str(each) for each in (given.root, *(_frozen(each, given.root) for each in named))]
     variables = {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
         "PYTHONUNBUFFERED": "1",
@@ -143,15 +182,24 @@ def _setup(given: Submission) -> list[str]:
     return [f"cd {quote(str(given.root))}", *exports]
 
 
+def _frozen(folder: Path, root: Path) -> Path:
+    """A folder of the project as the snapshot has it; any other as it is."""
+    own = Path(__file__).resolve().parent.parent
+    if folder.is_relative_to(own) and (root / folder.relative_to(own)).is_dir():
+        return root / folder.relative_to(own)
+    return folder
+
+
 @contextmanager
-def _outside_of_slurm() -> Iterator[None]:
+def _outside_of_slurm(needs: Allocation) -> Iterator[None]:
     """Submit as if from outside of any job: its environment would bind the new job to its own resources."""
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if _is_inherited(name)}
+    kept = {"SLURM_CONF", *(f"SBATCH_{name.upper()}" for name in _DEFAULTS if getattr(needs, name) is None)}
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if _hides(name, kept)}
     try:
         yield
     finally:
         os.environ.update(hidden)
 
 
-def _is_inherited(name: str) -> bool:
-    return name.startswith(_INHERITED) and name != "SLURM_CONF"
+def _hides(name: str, kept: set[str]) -> bool:
+    return name.startswith(_INHERITED) and name not in kept

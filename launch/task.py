@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-import launch
-import stages
 from launch import node as node_file
-from launch import order, provenance, rendezvous, worker
+from launch import order, provenance, queue, rendezvous, worker
 from launch.order import Order
+from launch.queue import Unanswered
 from stages import contract
 from stages.contract import Interrupted
 from stages.saved import Saved
@@ -28,8 +26,8 @@ from stages.saved import Saved
 #: stage starts inherit the block: its default would end them.
 TIME_IS_UP = signal.SIGUSR2
 
-#: Seconds to wait for the end after Slurm took the job back into its queue.
-REQUEUED = 60
+#: Seconds to wait for Slurm to end a job that it took back into its queue, or that it did not say anything about.
+ENDING = 600
 
 
 def main(folder: Path, segment: int) -> int:
@@ -45,6 +43,9 @@ def main(folder: Path, segment: int) -> int:
     if segment > 0 and any(worker.failed_for_good(each) for each in folders):
         print("an earlier segment failed, and would fail again")
         return 1
+    for each in folders:
+        with contextlib.suppress(OSError):  # it is published already
+            contract.load(node_file.read(each).stage)
     wrong = _foreign_code(Path(given.root)) or _foreign_packages(given.packages)
     if wrong is not None:
         for each in folders:
@@ -54,12 +55,15 @@ def main(folder: Path, segment: int) -> int:
         return 1
     with _Signals(folders, given) as signals:
         meet = rendezvous.Meeting(rank, world)
-        post = worker.Post(token=given.token, stopping=signals.stopping, rank=rank, world=world, meet=meet)
+        post = worker.Post(
+            token=given.token, stopping=signals.stopping, rank=rank, world=world, meet=meet, git=given.git
+        )
         shared: dict[object, object] = {}
         try:
             return max([worker.run(each, shared, signals.at(each, post)) for each in folders], default=0)
         except Interrupted:
-            return signals.requeue() if rank == 0 else 1
+            # A rank that failed would take the job down before the first one has put it back into the queue.
+            return signals.requeue() if rank == 0 else 0
 
 
 class _Signals:
@@ -89,28 +93,28 @@ class _Signals:
     def at(self, folder: Path, post: worker.Post) -> worker.Post:
         """Note which node is worked on now."""
         self._current = folder
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # the worker will say what is wrong with its files
             self._saves = getattr(contract.load(node_file.read(folder).stage), "SAVES", False)
             self._started_at = Saved(folder / "saved.json").step
         return post
 
     def requeue(self) -> int:
         """Put this job back into Slurm's queue, to continue what it saved. What depends on it goes on waiting."""
-        if not self._time_is_up:  # preempted or cancelled: Slurm knows what it wants
-            return 128 + signal.SIGTERM
-        if Saved(self._current / "saved.json").step == self._started_at:
+        if self._time_is_up and Saved(self._current / "saved.json").step == self._started_at:
             return self._give_up("and saved nothing new in all that time; it needs more of it")
-        job = worker.job_id()
+        if not self._time_is_up and not _may_come_back():
+            return 128 + signal.SIGTERM
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what Slurm sends a job that it requeues; all is saved
+        job = os.environ["SLURM_JOB_ID"]
         try:
-            done = subprocess.run(["scontrol", "requeue", str(job)], capture_output=True, text=True, timeout=60)
-            words = " ".join(done.stderr.split())
-        except (OSError, subprocess.TimeoutExpired) as error:
-            done, words = None, str(error)
-        if done is None or done.returncode != 0:
-            why = f"and Slurm does not let the job requeue itself ({words}); the same command continues"
+            queue.ask("scontrol", "requeue", job)
+        except Unanswered as error:
+            if not self._time_is_up:
+                return 128 + signal.SIGTERM
+            why = f"and Slurm does not let the job requeue itself ({error}); the same command continues"
             return self._give_up(why, continues=True)
-        print(f"saved; job {job} is back in the queue", flush=True)
-        time.sleep(REQUEUED)  # Slurm ends this process
+        print(f"saved; job {worker.job_id()} is back in the queue", flush=True)
+        time.sleep(ENDING)
         return 1
 
     def _give_up(self, why: str, *, continues: bool = False) -> int:
@@ -136,6 +140,27 @@ class _Signals:
             os._exit(128 + signal.SIGTERM)
 
 
+def _may_come_back() -> bool:
+    """Whether a job that got SIGTERM is preempted and would be requeued, but has a grace time before that.
+
+    If it ended by itself within the grace time it would have failed, and what depends on it would be cancelled.
+    """
+    try:
+        job = _shown("job", os.environ["SLURM_JOB_ID"])
+        if job.get("JobState") != "RUNNING" or job.get("PreemptTime", "None") == "None":  # cancelled, or ending
+            return False
+        return "REQUEUE" in _shown("partition", job["Partition"]).get("PreemptMode", "")
+    except Unanswered:
+        time.sleep(ENDING)  # Slurm ends or requeues it, and knows which
+        return False
+
+
+def _shown(kind: str, name: str) -> dict[str, str]:
+    """What `scontrol show` says, by key."""
+    words = queue.ask("scontrol", "show", "--oneliner", kind, name).split()
+    return {key: value for key, _, value in (word.partition("=") for word in words)}
+
+
 def _print_to(log: Path) -> None:
     """Send what this process and its children print to the node's log."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -146,10 +171,10 @@ def _print_to(log: Path) -> None:
 
 def _foreign_code(root: Path) -> str | None:
     """What was imported from elsewhere than the snapshot that was submitted."""
-    for package in (launch, stages):
-        lies = Path(str(package.__file__)).resolve()
-        if not lies.is_relative_to(root.resolve()):
-            return f"{package.__name__} was imported from {lies.parent}, not from {root}, the code that was submitted"
+    for name, module in sorted(sys.modules.items()):
+        lies = Path(getattr(module, "__file__", None) or root)
+        if name.partition(".")[0] in ("launch", "stages") and not lies.resolve().is_relative_to(root.resolve()):
+            return f"{name} was imported from {lies}, not from {root}, the code that was submitted"
     return None
 
 

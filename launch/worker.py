@@ -30,7 +30,7 @@ from launch import node as node_file
 from launch import provenance, standing
 from launch.claim import Claim
 from launch.node import InputSpec, NodeSpec
-from stages import artifact, contract
+from stages import artifact, content, contract
 from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.progress import Progress
 from stages.store import ATTEMPTS, LOCK, PROGRESS, Store
@@ -60,14 +60,17 @@ class Post:
         token: of the claim that was taken for it; None for a worker that takes its claims itself.
         stopping: whether it was asked to save and stop.
         rank, world: its place among the processes of a DISTRIBUTED stage. Rank 0 claims, locks and publishes.
-        meet: called by every rank before the stage runs, and by rank 0 not before the folders are ready for the others.
+        meet: called by every rank before the stage runs, and by rank 0 not before the folders are ready for the others;
+            false if rank 0 has nothing to run.
+        git: the state of the code when it was submitted; None if that is the code that runs.
     """
 
     token: str | None = None
     stopping: Callable[[], bool] = lambda: False
     rank: int = 0
     world: int = 1
-    meet: Callable[[Path], None] = lambda folder: None
+    meet: Callable[[Path], bool] = lambda folder: True
+    git: dict[str, Any] | None = None
 
 
 def main(folders: list[str]) -> int:
@@ -89,8 +92,8 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
             return 0
         spec = node_file.read(folder)
         if post.rank > 0:
-            post.meet(folder)
-            _run_stage(spec, folder, shared, post)
+            if post.meet(folder):
+                _run_stage(spec, folder, shared, post)
             return 0
         with _locked(folder), _held(folder, spec, post):
             if Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
@@ -100,7 +103,7 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
         raise
     except Exception as error:  # the boundary: every failure is recorded for the head, which shows it
         if not isinstance(error, Superseded):
-            _record_failure(folder, error, post.rank)  # first: it frees the space that the log may need on a full disk
+            _record_failure(folder, error, post)  # first: it frees the space that the log may need on a full disk
         if isinstance(error, StageError | Superseded):
             print(f"{folder}: {error}", file=sys.stderr, flush=True)
         else:
@@ -116,6 +119,7 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
     output.mkdir()
     (folder / WORK).mkdir(exist_ok=True)
     attempt = _count_attempt(folder)
+    _check_sources(spec)
     if post.world > 1:
         post.meet(folder)
     started = time.time()
@@ -132,6 +136,7 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
         "started": started,
         "seconds": round(time.time() - started, 3),
         **provenance.collect(context.resources),
+        **({} if post.git is None else {"git": post.git}),
     }
     if post.token is not None and not claims.holds(folder, post.token):
         raise Superseded("somebody else has taken this node over; what was made here is not published")
@@ -186,6 +191,18 @@ def _resolve(kind: str, given: InputSpec, store: Store) -> Input:
     return Input(
         fingerprint=given.fingerprint, path=path, hub=given.hub, revision=given.revision, reading=given.reading
     )
+
+
+def _check_sources(spec: NodeSpec) -> None:
+    """Refuse files that are not any more what the node's fingerprint says."""
+    known = content.memory(Path(spec.store))
+    for kind, given in spec.inputs.items():
+        if given.path is None or not given.content or not Path(given.path).exists():
+            continue
+        file = content.changed(Path(given.path), given.reading.get("file"), given.content, known)
+        if file is not None:
+            raise StageError(f"input {kind}: {file} has changed since this was submitted; run the command again")
+    known.keep()
 
 
 def _predecessor(spec: NodeSpec, store: Store) -> tuple[int, Path] | None:
@@ -285,14 +302,16 @@ def _count_attempt(folder: Path) -> int:
     return attempt
 
 
-def _record_failure(folder: Path, error: Exception, rank: int) -> None:
+def _record_failure(folder: Path, error: Exception, post: Post) -> None:
     """Leave the reason in the node's folder; give back the space of an output that will never be published."""
-    if rank == 0:
+    if post.rank == 0:
         shutil.rmtree(folder / OUT, ignore_errors=True)
     known = isinstance(error, StageError | OSError | MemoryError)
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         message = f"no space left on the disk of {folder.parent.parent} ({error})"
+    if post.world > 1 and (folder / ERROR).exists():  # the reason; that this rank lost that one is none
+        return
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
         leave(folder, message if known else f"{type(error).__name__}: {message}")
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from launch.node import InputSpec
 from orchestrator.experiment import ConfigError, Data, is_hub_id
-from stages import artifact, rows
+from stages import content, rows
 from stages.contract import StageError
 from stages.identity import fingerprint, identity
-from stages.store import Memory, stamp
+from stages.store import stamp
 
 if TYPE_CHECKING:
     from orchestrator.graph import Node
@@ -62,6 +62,7 @@ class Source:
             hub=self.hub,
             revision=self.content.get("commit"),
             reading=self.reading,
+            content=self.content if self.path else {},
         )
 
 
@@ -69,7 +70,7 @@ class Sources:
     """Resolves what the config names. Hashes are remembered in the store, if there is one already."""
 
     def __init__(self, store: Path) -> None:
-        self._memory = Memory(store / ".sources.json")
+        self._memory = content.memory(store)
         self._offline: str | None = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE", "0") != "0" else None
 
     def model(self, text: str, key: str) -> Source:
@@ -86,7 +87,7 @@ class Sources:
         path = path / "model" if (path / "model" / "config.json").is_file() else path
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
             raise ConfigError([f"{key}={text!r}: no checkpoint there; expected config.json and *.safetensors"])
-        return Source(name=text, path=path, content={"files": self._folder(path)})
+        return Source(name=text, path=path, content={"files": content.of_folder(path, self._memory)})
 
     def data(self, data: Data, key: str, origin: Node | None) -> Source:
         """The data source that `key` describes; `origin` is the node of `data.stage`, if it names one.
@@ -106,7 +107,8 @@ class Sources:
         path = Path(data.path).expanduser().absolute()
         file = path / data.file if data.file else path
         self._check(file, data.fields, f"{key}={data.path}")
-        return Source(name=data.path, path=path, content={"sha256": self._sha256(file)}, reading=reading)
+        digest = content.of_file(file, self._memory)
+        return Source(name=data.path, path=path, content={"sha256": digest}, reading=reading)
 
     def remember(self) -> None:
         """Keep the hashes for the next time, if that is possible: without them the bytes are read again."""
@@ -117,8 +119,8 @@ class Sources:
         commit = commit or self._commit(id, revision or "main", kind)
         why = f"{key}={id}: no file or folder has this name, and {self._offline}, so its commit is unknown"
         unresolved = None if commit else why
-        content = {"hub": id, "type": kind, "commit": commit}
-        return Source(name=id, hub=id, content=content, reading=reading, unresolved=unresolved)
+        known = {"hub": id, "type": kind, "commit": commit}
+        return Source(name=id, hub=id, content=known, reading=reading, unresolved=unresolved)
 
     def _commit(self, id: str, revision: str, kind: str) -> str | None:
         """The commit a hub revision points to: asked of the hub, or as the local cache last saw it."""
@@ -136,18 +138,6 @@ class Sources:
                 self._offline = f"the hub cannot be reached ({type(error).__name__})"
         cached = Path(constants.HF_HUB_CACHE) / f"{kind}s--{id.replace('/', '--')}" / "refs" / revision
         return cached.read_text().strip() if cached.is_file() else None
-
-    def _folder(self, folder: Path) -> dict[str, str]:
-        files = (file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith("."))
-        return {file.relative_to(folder).as_posix(): self._sha256(file) for file in files}
-
-    def _sha256(self, file: Path) -> str:
-        key = f"{file}:{stamp(file.stat())}"
-        found: str | None = self._memory.get(key)
-        if found is None:
-            found = artifact.sha256(file)
-            self._memory.put(key, found)
-        return found
 
     def _check(self, file: Path, fields: dict[str, str], where: str) -> None:
         """Refuse a data file that a stage could not read, as far as that is cheap to see; a pass is remembered."""

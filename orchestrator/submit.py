@@ -94,7 +94,7 @@ class Submitter:
                     ["cluster.launcher=slurm: sbatch is not on the PATH; is this a machine of the cluster?"]
                 )
             self._root = self._snapshot()
-            self._packages = provenance.packages()
+            self._packages, self._git = provenance.packages(), provenance.git()
             for array in arrange(batches(new), self._graph, self._cluster, self._most_elements()):
                 self._send(array)
         return self._outcome
@@ -240,7 +240,12 @@ class Submitter:
         ]
         folder = self._store.root / "jobs" / token
         order.Order(
-            token=token, tasks=tasks, root=str(self._root), packages=self._packages, time=array.needs.time
+            token=token,
+            tasks=tasks,
+            root=str(self._root),
+            packages=self._packages,
+            time=array.needs.time,
+            git=self._git,
         ).write(folder)
         return folder
 

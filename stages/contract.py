@@ -39,7 +39,7 @@ from stages.progress import Progress
 from stages.saved import Saved
 
 #: The light modules beside the stages that are not stages themselves.
-_NOT_STAGES = {"artifact", "contract", "identity", "progress", "rows", "saved", "store"}
+_NOT_STAGES = {"artifact", "content", "contract", "identity", "progress", "rows", "saved", "store"}
 
 
 class StageError(Exception):
