@@ -24,7 +24,7 @@ class LocalLauncher:
 
     def __init__(self, cpus: int | None, gpus: int | None) -> None:
         self._cpus = cpus or len(os.sched_getaffinity(0))
-        self._gpus = list(range(gpus)) if gpus is not None else _visible_gpus()
+        self._gpus = list(range(gpus)) if gpus is not None else visible_gpus()
         self._jobs: list[_Process] = []
 
     def room(self, resources: Allocation) -> bool:
@@ -106,7 +106,7 @@ def environment(resources: Resources, gpus: list[int]) -> dict[str, str]:
     }
 
 
-def _visible_gpus() -> list[int]:
+def visible_gpus() -> list[int]:
     """The GPUs of this machine that CUDA_VISIBLE_DEVICES allows, by index, without loading torch."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [int(gpu) for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu.strip().isdigit()]

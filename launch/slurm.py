@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-
-import submitit
-from submitit.core.utils import FailedJobError, FailedSubmissionError
+from typing import Any
 
 from launch.job import Allocation
 from launch.queue import PATIENCE
@@ -82,15 +80,13 @@ def submit(given: Submission) -> str:
     Raises:
         Refused, Full, Silent: it was not taken, or nobody knows.
     """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
     try:
         with _outside_of_slurm(given.allocation):
-            executor = submitit.SlurmExecutor(folder=given.folder)
-            executor.update_parameters(**_parameters(given))
-            if given.size > 1:
-                executor.parameters["map_count"] = given.size
-            job = executor._submit_command(_command(given))
+            job = _executor(given)._submit_command(_command(given))
     except (FailedJobError, FailedSubmissionError) as error:
-        words = " ".join(str(error).split()).replace("sbatch: error: ", "").replace("sbatch: ", "")
+        words = _plain(str(error))
         raise (Full if _FULL.search(words) else Silent if _SILENT.search(words) else Refused)(words) from None
     except RuntimeError as error:  # no srun, no sbatch
         raise Refused(str(error)) from None
@@ -104,7 +100,7 @@ def rehearse(given: Submission) -> str:
         Refused: it would not, or it gave no answer.
     """
     try:
-        with _outside_of_slurm():
+        with _outside_of_slurm(given.allocation):
             script = _executor(given)._make_submission_file_text(_command(given), "0")
             ask = ["sbatch", "--test-only"]
             done = subprocess.run(ask, input=script, capture_output=True, text=True, timeout=PATIENCE)
@@ -115,7 +111,10 @@ def rehearse(given: Submission) -> str:
     return _plain(done.stderr)
 
 
-def _executor(given: Submission) -> submitit.SlurmExecutor:
+def _executor(given: Submission) -> Any:
+    """submitit's writer of the script."""
+    import submitit  # not for every plan: it takes 0.1 s
+
     executor = submitit.SlurmExecutor(folder=given.folder)
     executor.update_parameters(**_parameters(given))
     if given.size > 1:

@@ -21,6 +21,7 @@ from launch import sharing
 from orchestrator import (
     cancel,
     config,
+    doctor,
     experiment,
     follow,
     gc,
@@ -40,6 +41,7 @@ from orchestrator import (
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
 from orchestrator.experiment import ConfigError
 from orchestrator.graph import Node
+from stages import contract
 from stages.store import Store
 
 
@@ -224,6 +226,7 @@ VERBS = {
     "cancel": Verb(cancel.verb, frozenset({"--all"}), node=None),
     "retry": Verb(retry_verb, frozenset({"--wait"}), node=None),
     "report": Verb(report_verb),
+    "doctor": Verb(doctor.verb, frozenset({"--probe"}), site=True),
     "gc": Verb(gc.verb, frozenset({"--delete"}), site=True),
 }
 
@@ -247,6 +250,8 @@ def _parse(arguments: list[str]) -> Command | None:
         raise ConfigError(f"{flag}: not a flag of {name}, which has {has}" for flag in sorted(flags - known))
     others = [argument for argument in rest if argument not in flags]
     words = [argument for argument in others if "=" not in argument and not argument.startswith("~")]
+    if verb.node is not False:  # the label of a member of a sweep has a = in it
+        words = [other for other in others if other in words or other.partition("/")[0] in contract.names()]
     node = words[0] if words and verb.node is not False else None
     if verb.node and node is None:
         what = "name a node (stage/label, or the beginning of a fingerprint), then the overrides"

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table as RichTable
 
+from orchestrator.finding import Finding
 from orchestrator.graph import Graph
 from orchestrator.names import full
 from orchestrator.plan import Entry, counts
@@ -131,6 +132,16 @@ def show_garbage(garbage: Sequence[Garbage], kinds: dict[str, str], removed: boo
         out.print("nothing of yours can go")
     else:
         out.print(f"removed {total}" if removed else f"{total} can go; nothing was removed: --delete does")
+
+
+def show_findings(findings: Sequence[Finding], out: Console) -> None:
+    """One line a finding; below it, what is worse because of it."""
+    width = max((len(finding.what) for finding in findings), default=0)
+    for finding in findings:
+        sign = "error" if finding.fatal else "note" if finding.means else "ok"
+        out.print(f"{sign:5}  {escape(finding.what):{width}}  {escape(finding.value)}", soft_wrap=True)
+        if finding.means:
+            out.print(f"{'':5}  {'':{width}}  -> {escape(finding.means)}", soft_wrap=True)
 
 
 class Follow:
