@@ -101,7 +101,7 @@ class _Signals:
     def requeue(self) -> int:
         """Put this job back into Slurm's queue, to continue what it saved. What depends on it goes on waiting."""
         if self._time_is_up and Saved(self._current / "saved.json").step == self._started_at:
-            return self._give_up("and saved nothing new in all that time; it needs more of it")
+            return self._give_up("and it saved nothing new in all that time; it needs more of it")
         if not self._time_is_up and not _may_come_back():
             return 128 + signal.SIGTERM
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what Slurm sends a job that it requeues; all is saved

@@ -67,6 +67,7 @@ def study(
         "toy_base": {"value": 1.5},
         "toy_train": {"rate": 2.0, "seconds": 0.0, **train},
         "toy_probe": {},
+        "toy_idle": {},
         "toy_ranks": {},
         "toy_shell": {},
     }
