@@ -7,9 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from launch.job import Allocation
-from launch.node import InputSpec, NodeSpec
+from launch.node import NodeSpec
 from orchestrator.graph import Graph, Node
-from orchestrator.sources import Source
 from stages import contract
 from stages.store import Store
 
@@ -40,14 +39,8 @@ def prepare(node: Node, graph: Graph, store: Store, needs: Allocation) -> Path:
         label=node.label,
         fingerprint=node.fingerprint,
         identity=node.identity,
-        inputs={kind: _spec(given) for kind, given in node.inputs.items()},
+        inputs={kind: given.spec() for kind, given in node.inputs.items()},
         continues=graph.shorter(node),
         resources=asdict(needs.seen),
     ).write(folder)
     return folder
-
-
-def _spec(given: Node | Source) -> InputSpec:
-    if isinstance(given, Source):
-        return given.spec()
-    return InputSpec(fingerprint=given.fingerprint, stage=given.stage, artifact=given.fingerprint)

@@ -1,4 +1,4 @@
-"""The plan: every node of a graph with its state and the reason. Reads the store and the queue, changes nothing."""
+"""The plan: every node of a graph with its state and the reason. Reads the store and the queue, changes neither."""
 
 from __future__ import annotations
 
@@ -67,6 +67,7 @@ def make(graph: Graph, store: Store) -> list[Entry]:
         state, reason = _state(node, graph, store, entries, stands)
         path = store.final(node.stage, node.label, node.fingerprint)
         entries[key] = Entry(node=node, state=state, reason=reason, path=path, claim=claim, standing=stands)
+    store.remember()
     return list(entries.values())
 
 
