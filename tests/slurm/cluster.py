@@ -31,8 +31,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-NODES = ("n1", "n2", "n3")
-CPUS, MEMORY, GPUS = 8, 4000, 8
+from tests.slurm import configuration
+from tests.slurm.configuration import GPUS, NODES
+from tests.slurm.processes import command_of, end, environment_of, open_files, parent_of, started_at
+
 LAB, USERS = "lab", ("alice", "bob")
 # A Unix socket's path has at most 107 bytes; the longest below the folder is that of a step.
 LONGEST_PATH = 107 - len("/spool/n1/n1_1234567.4294967291")
@@ -40,90 +42,6 @@ PACKAGES = "slurm-wlm slurmdbd mariadb-server munge"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sbatch", "sacctmgr")
 # The daemons are in sbin, which is not on every user's path.
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-
-SLURM_CONF = """\
-ClusterName=toy
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-SlurmUser={user}
-SlurmdUser={user}
-# Loopback only.
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
-# A requeued job waits for its old credential to expire, two minutes by default.
-AuthType=auth/munge
-CredType=cred/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=5
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool/%n
-SlurmctldPidFile={folder}/run/slurmctld.own
-SlurmdPidFile={folder}/run/%n.own
-SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/%n.log
-SlurmctldDebug=verbose
-SlurmdDebug=verbose
-
-# A machine without cgroups plays larger nodes than it has cores for.
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MpiDefault=none
-JobAcctGatherType=jobacct_gather/linux
-SlurmdParameters=config_overrides
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-DefMemPerCPU=256
-
-# As quick as Slurm can be: a test waits for every one of these.
-SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
-SlurmctldTimeout=10
-SlurmdTimeout=10
-# Pings are repeated for this long: a dead node is noticed after 15 to 18 s, not 30.
-MessageTimeout=4
-KillWait=5
-MinJobAge={min_job_age}
-JobRequeue=1
-ReturnToService=2
-OverTimeLimit=0
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-{private}{accounting}{gres}
-{nodes}
-PartitionName=DEFAULT Nodes=n[1-3] PriorityTier=5 PreemptMode=OFF MaxTime=INFINITE DefaultTime=60 State=UP
-PartitionName=cpu Default=YES
-PartitionName=gpu
-PartitionName=short MaxTime=1 DefaultTime=1
-# A GraceTime would end at slurmctld's next look at the time limits, which is every 30 s.
-PartitionName=low PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
-PartitionName=scavenge PriorityTier=1 PreemptMode=CANCEL GraceTime=0
-PartitionName=high PriorityTier=10
-"""
-
-ACCOUNTING = """\
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={dbd_port}
-# Persistent connections take their munge socket from here, not from AuthInfo.
-AccountingStoragePass={folder}/munge/socket
-AccountingStorageEnforce=associations,limits,qos
-AccountingStorageTRES=gres/gpu
-"""
-
-SLURMDBD_CONF = """\
-DbdHost=localhost
-DbdAddr=127.0.0.1
-DbdPort={dbd_port}
-CommunicationParameters=NoInAddrAny
-SlurmUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
-PidFile={folder}/run/slurmdbd.own
-LogFile={folder}/log/slurmdbd.log
-DebugLevel=verbose
-StorageType=accounting_storage/mysql
-StorageHost=localhost
-StorageUser={user}
-StorageLoc=accounting
-"""
 
 
 class SlurmError(RuntimeError):
@@ -300,15 +218,27 @@ class Cluster:
         self._clear()
         for name in ("run", "log", "state", "munge", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(parents=True)
-        # Ordinary users are clients as well: they must reach slurm.conf and the munge socket.
-        for path in (self.folder, self.folder / "munge", self.folder / "run"):
+        # Ordinary users must reach slurm.conf, the munge socket and their jobs' scripts; not MariaDB, in run.
+        for path in (self.folder, self.folder / "munge", *self.folder.glob("spool/**")):
             path.chmod(0o755)
+        (self.folder / "run").chmod(0o700)
         self.users = users()
-        ports = free_ports(2 + len(NODES))
-        self._write(self.conf, self._slurm_conf(ports), 0o644)
+        gpus = self._make_gpus()
+        dbd_port, *ports = free_ports(2 + len(NODES))
+        text = configuration.slurm_conf(
+            self.folder,
+            self.user,
+            ports,
+            dbd_port=dbd_port if self.accounting else None,
+            gpus=gpus,
+            min_job_age=self.min_job_age,
+            private=self.private,
+        )
+        write(self.conf, text, 0o644)
         if self.accounting:
-            text = SLURMDBD_CONF.format(dbd_port=ports[1], user=self.user, folder=self.folder)
-            self._write(self.folder / "slurmdbd.conf", text, 0o600)
+            write(self.folder / "slurmdbd.conf", configuration.slurmdbd_conf(self.folder, self.user, dbd_port), 0o600)
+        if gpus:
+            write(self.folder / "gres.conf", configuration.gres_conf(self.folder), 0o644)
 
     def _clear(self) -> None:
         if not self.folder.exists() or not any(self.folder.iterdir()):
@@ -319,27 +249,6 @@ class Cluster:
             raise SlurmError(f"a cluster is up in {self.folder}")
         shutil.rmtree(self.folder)
 
-    def _slurm_conf(self, ports: list[int]) -> str:
-        controller, dbd, *node_ports = ports
-        gpus = self._make_gpus()
-        gres = f" Gres=gpu:{GPUS}" if gpus else ""
-        nodes = [
-            f"NodeName={node} NodeHostname={socket.gethostname()} NodeAddr=127.0.0.1 Port={port}"
-            f" CPUs={CPUS} RealMemory={MEMORY}{gres}"
-            for node, port in zip(NODES, node_ports, strict=True)
-        ]
-        return SLURM_CONF.format(
-            host=socket.gethostname(),
-            port=controller,
-            user=self.user,
-            folder=self.folder,
-            min_job_age=self.min_job_age,
-            private="PrivateData=jobs\n" if self.private else "",
-            accounting=ACCOUNTING.format(dbd_port=dbd, folder=self.folder) if self.accounting else "",
-            gres="GresTypes=gpu\n" if gpus else "",
-            nodes="\n".join(nodes),
-        )
-
     def _make_gpus(self) -> bool:
         """Copies of /dev/null, which Slurm takes for GPUs; only root can make them."""
         if os.geteuid() != 0:
@@ -347,13 +256,7 @@ class Cluster:
         (self.folder / "gpus").mkdir()
         for index in range(GPUS):
             os.mknod(self.folder / f"gpus/gpu{index}", 0o666 | stat.S_IFCHR, os.stat("/dev/null").st_rdev)
-        text = f"AutoDetect=off\nName=gpu File={self.folder}/gpus/gpu[0-{GPUS - 1}]\n"
-        self._write(self.folder / "gres.conf", text, 0o644)
         return True
-
-    def _write(self, path: Path, text: str, mode: int) -> None:
-        path.write_text(text)
-        path.chmod(mode)
 
     # Daemons
 
@@ -489,11 +392,21 @@ class Cluster:
         pids = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
         parents = {pid: parent_of(pid) for pid in pids}
         found = {
-            pid for pid in pids if logs & open_files(pid) or any(mark <= set(environment_of(pid)) for mark in marks)
+            pid
+            for pid in pids
+            if (command_of(pid).startswith("slurm") and logs & open_files(pid))
+            or any(mark <= set(environment_of(pid)) for mark in marks)
         }
         while children := {pid for pid, parent in parents.items() if parent in found} - found:
             found |= children
         return {pid for pid in found if started_at(pid)}
+
+
+def write(path: Path, text: str, mode: int) -> None:
+    """Write a file that has this mode."""
+    path.touch(mode)
+    path.chmod(mode)
+    path.write_text(text)
 
 
 def free_ports(count: int) -> list[int]:
@@ -507,53 +420,6 @@ def free_ports(count: int) -> list[int]:
                 probe.bind(("127.0.0.1", port))
                 found.append(port)
     return found
-
-
-def started_at(pid: int) -> int | None:
-    """When the process started, in the kernel's ticks; None if it is gone or a zombie."""
-    fields = status_of(pid)
-    return int(fields[19]) if fields and fields[0] != "Z" else None
-
-
-def parent_of(pid: int) -> int | None:
-    """The process that it belongs to."""
-    fields = status_of(pid)
-    return int(fields[1]) if fields else None
-
-
-def status_of(pid: int) -> list[str]:
-    """The kernel's line on the process, from its state on."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return []
-
-
-def environment_of(pid: int) -> list[str]:
-    """The environment that the process was started with."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    return []
-
-
-def open_files(pid: int) -> set[str]:
-    """The paths of the files that the process holds open."""
-    paths = set()
-    with contextlib.suppress(OSError):
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                paths.add(os.readlink(descriptor))
-    return paths
-
-
-def end(pid: int, how: signal.Signals, seconds: float = 20.0) -> None:
-    """Signal a process and wait until it is gone, by SIGKILL if need be."""
-    deadline = time.monotonic() + seconds
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, how)
-        while started_at(pid):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
 
 
 def main(arguments: list[str] | None = None) -> int:
