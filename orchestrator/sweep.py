@@ -6,6 +6,7 @@ says for which values: `Rejuvenation+RL@alpha=0.4,rho=0.01`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,9 @@ from orchestrator.graph import Context, Graph, Node
 from orchestrator.sources import Sources
 
 Key = TypeVar("Key", bound=Hashable)
+
+#: Characters of a label that say for which values it is; a folder's name has at most 255 bytes.
+LONGEST = 100
 
 #: key -> text, as on the command line.
 Values = Mapping[str, str]
@@ -158,8 +162,9 @@ class _Names:
         return {key: first[key] for key in keys if all(values.get(key) == first[key] for values in rest)}
 
     def text(self, values: Values) -> str:
-        """`alpha=0.4,rho=0.01`."""
-        return ",".join(f"{self._short[key]}={text}" for key, text in values.items())
+        """`alpha=0.4,rho=0.01`; the end of a long one is a hash, because names of folders are made of it."""
+        whole = ",".join(f"{self._short[key]}={text}" for key, text in values.items())
+        return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}~{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
 
     def tell_apart(self, held: Mapping[Key, tuple[Hashable, list[int]]]) -> dict[Key, str]:
         """What to put behind each plain label, of (plain label, the members that have it): nothing if it is alone."""

@@ -12,6 +12,7 @@ import pytest
 from orchestrator import config, experiment, sweep
 from orchestrator.__main__ import main
 from orchestrator.config import Composed
+from orchestrator.experiment import ConfigError
 from orchestrator.graph import Node
 from tests.orchestrator.test_main import messages
 
@@ -77,6 +78,13 @@ def test_keys_that_end_alike_are_written_out(tmp_path: Path, capsys: pytest.Capt
     assert "grpo/ModSFT+RL@sft.seed=0,grpo.seed=1" in names(nodes(capsys, "-m", "+experiment=tiny_math", *arguments))
 
 
+def test_long_values_make_labels_that_a_folder_can_have(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stops = ",".join(f"[{letter * 300}]" for letter in "ab")
+    found = nodes(capsys, "-m", "+experiment=tiny_math", "only=[ModSFT]", f"evaluate.stop={stops}", f"store={tmp_path}")
+    folders = [Path(node["path"]).name for node in found]
+    assert len(set(folders)) == len(found) and max(len(folder) for folder in folders) < 200
+
+
 def test_why_finds_a_member(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     node = "rejuvenate/Rejuvenation@alpha=0.4,rho=0.02"
     assert main(["why", node, "--json", "-m", "+experiment=tiny_math", *GRID, f"store={tmp_path}"]) == 0
@@ -112,6 +120,16 @@ def test_a_member_composes_to_what_it_is_alone(sweeper: str) -> None:
         alone = config.compose(["+experiment=tiny_math", *(f"{key}={text}" for key, text in member.values.items())])
         assert (member.config, member.overrides) == (alone.config, alone.overrides)
     assert len({json.dumps(member.config) for member in swept}) == 16
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), ConfigError(["wrong"]), ValueError("a bug")], ids=repr)
+def test_what_is_raised_inside_passes_through(raised: BaseException) -> None:
+    def act(members: list[Composed], search: bool) -> list[None]:
+        raise raised
+
+    with pytest.raises(type(raised)) as caught:
+        config.sweep(["+experiment=tiny_math", "seed=0,1"], act)
+    assert caught.value is raised
 
 
 def test_one_member_is_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,7 +262,7 @@ def test_an_objective_is_of_the_group_validation(capsys: pytest.CaptureFixture[s
 def test_an_objective_names_what_is_there() -> None:
     given = "objective={variant:Rejuvenation+RL,benchmark:tiny_validation}"
     composed = config.compose(["+experiment=tiny_math", "benchmark=[tiny_validation]", "only=[ModSFT]", given])
-    with pytest.raises(experiment.ConfigError, match="objective.variant='Rejuvenation\\+RL': not a variant"):
+    with pytest.raises(ConfigError, match="objective.variant='Rejuvenation\\+RL': not a variant"):
         experiment.read(composed.config, composed.overrides)
 
 
