@@ -1,0 +1,85 @@
+"""A store that a group shares: whatever is created there may be written by the group."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launch import sharing
+from orchestrator import runs
+from orchestrator.run import Run
+from stages.store import Store
+from tests.conftest import carry_out, study
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+@pytest.fixture(params=[0o022, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def closed(root: Path) -> set[str]:
+    """What the group may not write, though the owner may; and folders that pass the group on to nothing."""
+    return {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if not (mode := path.stat().st_mode) & stat.S_IWGRP or (path.is_dir() and not mode & stat.S_ISGID)
+    }
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_study_in_a_shared_store(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    root.chmod(0o2770)
+    sharing.join(root)
+    _, graph, store = study(root, limit=20.0)
+    runs.record("toy", [], graph, store)
+    while_running: set[str] = set()
+
+    def watch(run: Run) -> None:
+        while_running.update(closed(root))
+
+    outcome = carry_out(graph, store, "local", watch)
+    assert outcome.failed and outcome.executed
+    store.remember()
+    assert closed(root) == while_running == set()
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_store_of_ones_own_stays_ones_own(tmp_path: Path) -> None:
+    before = sharing._umask()
+    (tmp_path / "store").mkdir(mode=0o755)
+    sharing.join(tmp_path / "store")
+    sharing.join(tmp_path / "nowhere")
+    assert sharing._umask() == before
+
+
+def test_what_libraries_write_for_the_user_alone_is_handed_over(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    folder = tmp_path / "model"
+    folder.mkdir(mode=0o700)
+    (folder / "weights").touch(mode=0o600)
+    (folder / "script").touch(mode=0o700)
+    (folder / "link").symlink_to("nowhere")
+    sharing.hand_over(folder, tmp_path)
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode) & 0o777 for path in (folder, folder / "weights", folder / "script")
+    }
+    assert modes == {"model": 0o770, "weights": 0o660, "script": 0o770}
+
+
+def test_in_a_store_of_ones_own_nothing_is_handed_over(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "weights").touch(mode=0o600)
+    sharing.hand_over(tmp_path, tmp_path)
+    assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o600
+
+
+def test_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
+    assert not sharing.shared(Store(tmp_path / "store").root)
