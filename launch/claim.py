@@ -72,11 +72,11 @@ def read(folder: Path) -> Claim | None:
 def take(folder: Path, claim: Claim, over: Claim | None) -> Claim | None:
     """Take the node over from the claim that counted, None for the first; None if somebody else was faster."""
     claim = replace(claim, number=1 if over is None else over.number + 1)
-    draft = folder / f".claim.{claim.token}"
+    draft = _draft(folder)
     try:
         draft.write_text(json.dumps(asdict(claim)))
         os.link(draft, _file(folder, claim.number))  # fails if it is there: the one exclusive step
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # taken, or published and its folder removed, just now
         return None
     finally:
         draft.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def take(folder: Path, claim: Claim, over: Claim | None) -> Claim | None:
 
 def update(folder: Path, claim: Claim) -> None:
     """Write a claim that one holds again, with more known of it. Nothing happens if the folder is gone: it is done."""
-    draft = folder / f".claim.{claim.token}"
+    draft = _draft(folder)
     try:
         draft.write_text(json.dumps(asdict(claim)))
         os.replace(draft, _file(folder, claim.number))
@@ -136,6 +136,11 @@ class Heart:
                     continue
                 except OSError:  # a file system that stumbles; the next beat may reach it
                     break
+
+
+def _draft(folder: Path) -> Path:
+    """A file of this call alone: a head and the worker of its job may write the same claim at the same moment."""
+    return folder / f".claim.{secrets.token_hex(6)}"
 
 
 def _file(folder: Path, number: int) -> Path:

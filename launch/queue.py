@@ -15,6 +15,8 @@ ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL
 ENDED |= {"REVOKED", "TIMEOUT"}
 #: States of a job that waits; a job that is neither over nor waiting runs.
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+#: Why a job waits that will be cancelled instead.
+IN_VAIN = "DependencyNeverSatisfied"
 
 #: Seconds that Slurm gets to answer.
 PATIENCE = 30
@@ -60,7 +62,6 @@ class Queue:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = list(entries)
-        self._by_id = {entry.id: entry for entry in self.entries}
         self._by_token: dict[tuple[str, int | None], list[Entry]] = {}
         for entry in self.entries:
             if entry.token is not None:
@@ -72,10 +73,11 @@ class Queue:
         return "jobs" in settings().get("PrivateData", "").lower()
 
     def find(self, claim: Claim) -> Entry | None:
-        """The job of a claim: of several (the segments of one stage) the one that is furthest from its end."""
+        """The job of a claim: of several (the segments of one stage) the one that is furthest from its end.
+
+        By the token, not by the id: a controller that lost its memory hands ids out a second time.
+        """
         found = self._by_token.get((claim.token, claim.index), [])
-        if claim.job in self._by_id and self._by_id[claim.job] not in found:
-            found = [*found, self._by_id[claim.job]]
         return max(found, key=lambda entry: (not entry.ended, not entry.waiting, _number(entry)), default=None)
 
     def last(self, claim: Claim) -> str | None:

@@ -6,6 +6,7 @@
     local      -                         within LEASE    running
     local      -                         earlier         free (its worker is gone)
     slurm      waits                     any             queued
+    slurm      waits for one that failed any             free (Slurm is about to cancel it)
     slurm      runs                      any             running
     slurm      over                      any             free (how it ended)
     slurm      not there, id unknown     within LEASE    queued (its head is submitting it)
@@ -89,6 +90,8 @@ def _slurm(folder: Path, claim: Claim, seen: Queue | Unanswered) -> Standing:
     name = f"job {job.id}{whose}"
     if job.ended:
         return Standing(state="free", reason=f"{name} ended as {job.state}{_because(job)}", ended=job.state)
+    if job.waiting and job.reason == queue.IN_VAIN:
+        return Standing(state="free", reason=f"{name} waits for a job that failed", ended="CANCELLED")
     if job.waiting:
         return Standing(state="queued", reason=f"{name} waits{_because(job)}", job=seen.last(claim))
     return Standing(state="running", reason=f"{name} runs on {job.node}", job=seen.last(claim))

@@ -27,7 +27,7 @@ from typing import Any
 
 from launch import claim as claims
 from launch import node as node_file
-from launch import provenance, standing
+from launch import provenance, sharing, standing
 from launch.claim import Claim
 from launch.node import InputSpec, NodeSpec
 from stages import artifact, content, contract
@@ -46,6 +46,10 @@ RECHECK = 1.0
 
 #: Set by the local launcher: standard input is a pipe from the head, and its end is the end of this worker.
 LIFELINE = "LAUNCH_LIFELINE"
+
+
+class Missing(StageError):
+    """An input is not there. Whoever was to make it has failed, or was lost; made again, it can be read."""
 
 
 class Superseded(Exception):
@@ -91,6 +95,7 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
         if not (folder / node_file.NODE).is_file() and _published(folder):
             return 0
         spec = node_file.read(folder)
+        sharing.join(Path(spec.store))
         if post.rank > 0:
             if post.meet(folder):
                 _run_stage(spec, folder, shared, post)
@@ -98,7 +103,7 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
         with _locked(folder), _held(folder, spec, post):
             if Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
                 _attempt(spec, folder, shared, post)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     except Interrupted:
         raise
     except Exception as error:  # the boundary: every failure is recorded for the head, which shows it
@@ -112,6 +117,12 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
     return 0
 
 
+def _remove(folder: Path) -> None:
+    """Remove a node's folder, also if its head writes down the job's id in there at this very moment."""
+    for _ in range(3):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -> None:
     """One attempt at a node: run its stage in a fresh output folder and publish that."""
     output = folder / OUT
@@ -123,7 +134,10 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
     if post.world > 1:
         post.meet(folder)
     started = time.time()
-    summary, context = _run_stage(spec, folder, shared, post)
+    try:
+        summary, context = _run_stage(spec, folder, shared, post)
+    finally:  # in a shared store somebody else may go on from what is there
+        sharing.hand_over(folder, Path(spec.store))
     record = {
         "fingerprint": spec.fingerprint,
         "identity": spec.identity,
@@ -185,7 +199,7 @@ def _resolve(kind: str, given: InputSpec, store: Store) -> Input:
         assert given.stage is not None
         path = store.find(given.stage, given.artifact)
         if path is None:
-            raise StageError(f"input {kind}: {given.stage} {given.artifact[:10]} has no valid record in {store.root}")
+            raise Missing(f"input {kind}: {given.stage} {given.artifact[:10]} has no valid record in {store.root}")
     elif path is not None and not path.exists():
         raise StageError(f"input {kind}: {path} does not exist any more")
     return Input(
@@ -313,7 +327,7 @@ def _record_failure(folder: Path, error: Exception, post: Post) -> None:
     if post.world > 1 and (folder / ERROR).exists():  # the reason; that this rank lost that one is none
         return
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
-        leave(folder, message if known else f"{type(error).__name__}: {message}")
+        leave(folder, message if known else f"{type(error).__name__}: {message}", continues=isinstance(error, Missing))
 
 
 def leave(folder: Path, message: str, *, continues: bool = False) -> None:

@@ -1,7 +1,8 @@
-"""Batches: the nodes of one job, and what the head writes for them before the job starts."""
+"""Batches: the nodes of one job, what the head writes for them before the job starts, and what it clears away."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from launch.job import Allocation
 from launch.node import NodeSpec
 from orchestrator.graph import Graph, Node
+from orchestrator.plan import Entry
 from stages import contract
 from stages.store import Store
 
@@ -44,3 +46,10 @@ def prepare(node: Node, graph: Graph, store: Store, needs: Allocation) -> Path:
         resources=asdict(needs.seen),
     ).write(folder)
     return folder
+
+
+def tidy(entries: Iterable[Entry], store: Store) -> None:
+    """Remove what a worker leaves that is killed between publishing its node and removing the node's folder."""
+    for entry in entries:
+        if entry.state == "done" and store.unfinished(entry.node.stage, entry.node.fingerprint):
+            shutil.rmtree(store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)

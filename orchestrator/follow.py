@@ -6,9 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from launch import worker
 from launch.job import Cluster
-from launch.worker import ERROR
 from orchestrator import plan
+from orchestrator.batch import tidy
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
 from orchestrator.submit import Submitter
@@ -35,6 +36,7 @@ def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], N
             leave = [entry.node for entry in entries if entry.open and entry.node not in lost]
             Submitter(graph, store, cluster, tell).submit(entries, leave)
         elif not any(entry.in_flight for entry in entries):
+            tidy(entries, store)
             return entries
         time.sleep(POLL)
 
@@ -45,7 +47,7 @@ def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[str])
     lost = []
     for entry in entries:
         key = entry.node.fingerprint
-        failed = (store.job(entry.node.stage, key) / ERROR).is_file() or again[key] >= AGAIN
+        failed = worker.failed_for_good(store.job(entry.node.stage, key)) or again[key] >= AGAIN
         if entry.open and (failed or any(need.fingerprint in stuck for need in graph.waits_for(entry.node))):
             stuck.add(key)
         elif entry.open:

@@ -5,7 +5,6 @@ The head keeps no state of its own: it may be killed at any moment, and the next
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from launch import launchers
 from launch.job import Allocation, Cluster, Handle, Job
 from orchestrator import plan
-from orchestrator.batch import batches, log, prepare
+from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.graph import Graph, Node
 from stages.store import Store
 
@@ -61,10 +60,7 @@ class Run:
         entries = plan.make(self.graph, self.store)
         self._done = {entry.node.fingerprint for entry in entries if entry.state == "done"}
         self._in_flight = {entry.node.fingerprint for entry in entries if entry.in_flight}
-        for entry in entries:
-            # What a worker leaves that is killed between publishing and tidying up.
-            if entry.state == "done" and self.store.unfinished(entry.node.stage, entry.node.fingerprint):
-                shutil.rmtree(self.store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)
+        tidy(entries, self.store)
         self._waiting = batches([entry.node for entry in entries if entry.open or entry.in_flight])
         try:
             while self._waiting or self.running:

@@ -6,6 +6,7 @@ was. What others have in flight is not submitted again; jobs hang on theirs.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import shutil
 import time
@@ -17,12 +18,12 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 
 from launch import claim as claims
 from launch import order, provenance, queue, slurm, snapshot, standing
-from launch.claim import Claim
+from launch.claim import LEASE, Claim
 from launch.job import Cluster
 from launch.queue import Queue, Unanswered
 from launch.slurm import Full, Refused, Silent, Submission
 from orchestrator.arrays import Array, arrange
-from orchestrator.batch import batches, log, prepare
+from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
@@ -77,17 +78,19 @@ class Submitter:
             ConfigError: Slurm refuses a job, or is not there. Nothing of this submission stays in its queue then.
         """
         self._entries = {entry.node.fingerprint: entry for entry in entries}
+        tidy(self._entries.values(), self._store)
         out = {node.fingerprint for node in leave}
-        reopened = set()
+        new: dict[str, Node] = {}
         for key, entry in self._entries.items():
-            if entry.in_flight and self._attach(entry.node):
-                self._outcome.attached.append(entry)
-            elif entry.in_flight:
-                reopened.add(key)
-            if not out.isdisjoint(need.fingerprint for need in self._graph.waits_for(entry.node)):
+            needs = {need.fingerprint for need in self._graph.waits_for(entry.node)}
+            if not out.isdisjoint(needs):
                 out.add(key)
-        open = [entry.node for key, entry in self._entries.items() if entry.open or key in reopened]
-        new = [node for node in open if node.fingerprint not in out]
+            # Its job hangs on one that is over, without what it needs: Slurm cancels it, now or in a moment.
+            doomed = entry.state == "queued" and entry.standing.job is not None and not needs.isdisjoint(new)
+            if entry.in_flight and not doomed and self._attach(entry.node):
+                self._outcome.attached.append(entry)
+            elif (entry.open or entry.in_flight) and key not in out:
+                new[key] = entry.node
         if new:
             if shutil.which("sbatch") is None:
                 raise ConfigError(
@@ -95,7 +98,7 @@ class Submitter:
                 )
             self._root = self._snapshot()
             self._packages, self._git = provenance.packages(), provenance.git()
-            for array in arrange(batches(new), self._graph, self._cluster, self._most_elements()):
+            for array in arrange(batches(new.values()), self._graph, self._cluster, self._most_elements()):
                 self._send(array)
         return self._outcome
 
@@ -117,13 +120,12 @@ class Submitter:
         mine = [(batch, own) for batch in array.batches if (own := [held[n] for n in batch if n in held])]
         mine = [(batch, own) for batch, own in mine if not self._wait_in_vain(batch, own)]
         if mine:
-            self._send_claimed(array, mine)
+            # Slurm may keep us waiting for longer than a claim lives by itself.
+            with claims.Heart([(folder, claim) for _, own in mine for _, folder, claim in own]):
+                self._send_claimed(array, mine)
         # Only now: whoever waits for another head's claim must hold none that this one may wait for.
         for node in lost:
             if not self._attach(node):
-                self._entries[node.fingerprint] = replace(
-                    self._entries[node.fingerprint], claim=claims.read(self._store.job(node.stage, node.fingerprint))
-                )
                 self._send(Array([[node]], array.needs))
 
     def _send_claimed(self, array: Array, mine: list[tuple[list[Node], list[Held]]]) -> None:
@@ -133,7 +135,7 @@ class Submitter:
         if array.follows is not None and whole and array.follows in self._intact:
             leader = self._intact[array.follows]
             common = {frozenset(job for job in jobs if not job.startswith(f"{leader}_")) for jobs in after}
-            if len(common) == 1:
+            if len(common) == 1 and all(len(jobs) > len(*common) for jobs in after):
                 self._sbatch([held for _, held in mine], array, [f"aftercorr:{leader}", *_after(common.pop())])
                 return
         if len({frozenset(jobs) for jobs in after}) == 1:
@@ -150,7 +152,8 @@ class Submitter:
             folder = self._store.job(node.stage, node.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
             draft = Claim(token=claims.new_token(), launcher="slurm")
-            taken = claims.take(folder, draft, self._entries[node.fingerprint].claim)
+            entry = self._entries[node.fingerprint]
+            taken = None if _is_revived(entry, folder) else claims.take(folder, draft, entry.claim)
             if taken is None:
                 lost.append(node)
             else:
@@ -159,30 +162,34 @@ class Submitter:
         return {node: each for node, each in held.items() if not self._published(*each)}, lost
 
     def _published(self, node: Node, folder: Path, claim: Claim) -> bool:
-        """Whether a node was published between the plan and its claim, which then is given up."""
+        """Whether a node was published between the plan and its claim, which then goes with its folder."""
         if self._store.find(node.stage, node.fingerprint) is None:
             return False
-        claims.release(folder, claim)
+        shutil.rmtree(folder, ignore_errors=True)
         return True
 
     def _attach(self, node: Node) -> bool:
         """Find the job of whoever has a node. False if nobody has it after all, and it is free to be claimed."""
         folder = self._store.job(node.stage, node.fingerprint)
+        told = False
         while True:
             claim = claims.read(folder)
-            if claim is None:
-                self._store.refresh()
-                return self._store.find(node.stage, node.fingerprint) is not None
             locked = self._store.running(node.stage, node.fingerprint)
-            stands = standing.of(folder, claim, standing.look([claim]), locked=locked)
+            stands = standing.of(folder, claim, standing.look([claim] if claim else []), locked=locked)
             if stands.state == "free":
-                return False
+                self._store.refresh()
+                entry = self._entries[node.fingerprint]
+                self._entries[node.fingerprint] = replace(entry, claim=claim, standing=stands)
+                return self._store.find(node.stage, node.fingerprint) is not None
             if stands.job is not None:
                 self._jobs[node.fingerprint] = stands.job
                 return True
-            if claim.launcher == "local":
+            if claim is None or claim.launcher == "local":
                 self._outcome.held_back.append(node)
                 return True
+            if not told:
+                told = True
+                self._tell(f"{node.stage}/{node.label}: {stands.reason}; waiting for it")
             time.sleep(RECHECK)  # its head is about to write the job's id down
 
     def _wait_in_vain(self, batch: list[Node], held: list[Held]) -> bool:
@@ -196,10 +203,11 @@ class Submitter:
         return True
 
     def _needed_jobs(self, batch: list[Node]) -> list[str]:
-        """The jobs that a batch waits for."""
+        """The jobs that a batch waits for. Not those of what is published by now, which Slurm may have forgotten."""
         own = {node.fingerprint for node in batch}
-        needs = {need.fingerprint for node in batch for need in self._graph.waits_for(node)} - own
-        return sorted({self._jobs[need] for need in needs if need in self._jobs})
+        needs = [need for node in batch for need in self._graph.waits_for(node) if need.fingerprint not in own]
+        missing = {need.fingerprint for need in needs if self._store.find(need.stage, need.fingerprint) is None}
+        return sorted({self._jobs[need] for need in missing if need in self._jobs})
 
     def _sbatch(self, elements: list[list[Held]], array: Array, after: list[str], *, intact: bool = True) -> None:
         """Submit what is claimed as one job, or as one job array, in as many segments as its class says."""
@@ -224,11 +232,9 @@ class Submitter:
             root=self._root,
             grace=self._cluster.grace,
         )
-        with claims.Heart([(folder, claim) for _, folder, claim in held]):
-            job = self._accepted(given, token, stage)
-            for segment in range(1, array.needs.segments):
-                later = replace(given, after=f"afterany:{job}", segment=segment)
-                job = self._accepted(later, token, stage)
+        job = self._accepted(given, token, stage)
+        for segment in range(1, array.needs.segments):
+            job = self._accepted(replace(given, after=f"afterany:{job}", segment=segment), token, stage)
         self._write_down(job, elements, held)
         if intact and size > 1:
             self._intact[array] = job
@@ -251,17 +257,18 @@ class Submitter:
 
     def _write_down(self, job: str, elements: list[list[Held]], held: list[Held]) -> None:
         """Note the job's id in the claims, and for what depends on it."""
-        lost = False
+        lost = []
         for node, folder, claim in held:
             id = job if claim.index is None else f"{job}_{claim.index}"
             self._jobs[node.fingerprint] = id
             self._outcome.jobs.setdefault(id, []).append(node)
             if claims.holds(folder, claim.token):
                 claims.update(folder, replace(claim, job=id))
-            else:
-                lost = lost or folder.is_dir()
-        if lost:  # somebody took it over while sbatch hung; the job would find that out by itself, but later
-            queue.cancel(self._jobs[node.fingerprint] for node, _, _ in held)
+            elif folder.is_dir():
+                lost.append(id)
+        # Somebody took it over while this process was stopped; its jobs would find that out by themselves, but later.
+        if lost:
+            _cancel(lost)
 
     def _accepted(self, given: Submission, token: str, stage: str) -> str:
         """The id of a job that Slurm has taken; waits for room in its queue, and for an answer."""
@@ -304,7 +311,9 @@ class Submitter:
 
     def _take_back(self) -> None:
         """Leave nothing half submitted: cancel what this submission has submitted, and give its claims up."""
-        queue.cancel(self._outcome.jobs)
+        with contextlib.suppress(Silent):
+            tokens = {claim.token for _, _, claim in self._held}
+            _cancel(entry.id for entry in self._queue_of_mine().entries if entry.token in tokens and not entry.ended)
         for _, folder, claim in self._held:
             claims.release(folder, claim)
 
@@ -319,8 +328,24 @@ def cancel_orphans(store: Store) -> list[str]:
     except Unanswered:
         return []
     orphans = [entry.id for entry in waiting if _is_orphan(store.root / "jobs" / str(entry.token), entry.index or 0)]
-    queue.cancel(orphans)
-    return orphans
+    return orphans if _cancel(orphans) else []
+
+
+def _cancel(ids: Iterable[str]) -> bool:
+    """Cancel jobs that have lost their claims; where Slurm does not listen, they find that out when they run."""
+    try:
+        queue.cancel(ids)
+    except Unanswered:
+        return False
+    return True
+
+
+def _is_revived(entry: Entry, folder: Path) -> bool:
+    """Whether a claim that was dead for the plan was touched since: its job was on its way to Slurm all the time."""
+    claim, stands = entry.claim, entry.standing
+    if claim is None or claim.released or claim.launcher == "local" or stands.state != "free" or stands.ended:
+        return False
+    return claims.age(folder, claim) < LEASE
 
 
 def _is_orphan(folder: Path, element: int) -> bool:

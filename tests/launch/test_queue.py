@@ -1,0 +1,72 @@
+"""The queue as squeue shows it; of the real one see tests/slurm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from launch import queue
+from launch.claim import Claim
+from launch.queue import Entry, Queue, Unanswered
+
+TOKEN, OTHER = "a" * 12, "b" * 12
+
+
+def entry(id: str, state: str, token: str | None = TOKEN) -> Entry:
+    return Entry(id=id, state=state, reason="None", user="alice", node="", token=token)
+
+
+def claim(**more: Any) -> Claim:
+    return Claim(**{"token": TOKEN, "launcher": "slurm", "user": "alice", **more})
+
+
+def test_a_job_is_found_by_the_token_in_its_name_before_its_id_is_known() -> None:
+    found = Queue([entry("7", "PENDING")]).find(claim())
+    assert found is not None and found.id == "7"
+
+
+def test_a_job_that_was_given_the_same_id_later_is_another() -> None:
+    assert Queue([entry("7", "RUNNING", OTHER)]).find(claim(job="7")) is None
+
+
+def test_elements_of_an_array_are_told_apart() -> None:
+    seen = Queue([entry("7_0", "RUNNING"), entry("7_1", "PENDING")])
+    found = [seen.find(claim(index=index)) for index in range(3)]
+    assert [each and each.id for each in found] == ["7_0", "7_1", None]
+
+
+@pytest.mark.parametrize(
+    ("states", "counts"),
+    [
+        (["COMPLETED", "PENDING", "PENDING"], "8"),
+        (["COMPLETED", "RUNNING", "PENDING"], "8"),
+        (["COMPLETED", "FAILED", "PENDING"], "9"),
+        (["COMPLETED", "COMPLETED", "FAILED"], "9"),
+    ],
+)
+def test_of_several_segments_the_one_counts_that_is_furthest_from_its_end(states: list[str], counts: str) -> None:
+    """Its dependents hang on the last."""
+    seen = Queue([entry(str(7 + number), state) for number, state in enumerate(states)])
+    found = seen.find(claim())
+    assert found is not None
+    assert found.state == states[int(counts) - 7]
+    assert seen.last(claim()) == "9"
+
+
+def test_a_state_that_is_neither_over_nor_waiting_runs() -> None:
+    for state in ("RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "STOPPED", "SIGNALING", "RESIZING", "NEW_IN_2030"):
+        assert not entry("7", state).ended
+        assert not entry("7", state).waiting
+
+
+def test_a_command_that_fails_is_no_empty_queue() -> None:
+    with pytest.raises(Unanswered, match="no-such-command is not on the PATH"):
+        queue.ask("no-such-command")
+    with pytest.raises(Unanswered, match="false: exit code 1"):
+        queue.ask("false")
+
+
+def test_to_cancel_nothing_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    queue.cancel([])
