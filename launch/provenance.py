@@ -48,15 +48,20 @@ def git() -> dict[str, Any] | None:
         found: dict[str, Any] | None = json.loads((root / SNAPSHOT).read_text())
         return found
     try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return {"commit": commit, "dirty": bool(_git(root, "status", "--porcelain"))}
+        commit = ask_git(root, "rev-parse", "HEAD").strip()
+        return {"commit": commit, "dirty": bool(ask_git(root, "status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def ask_git(root: Path, *arguments: str) -> str:
+    """What git says in a folder. Whose folder it is does not matter: its code is what this process runs.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: there is no git, or no repository.
+    """
+    command = ["git", "-c", "safe.directory=*", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _version(package: str) -> str | None:

@@ -8,12 +8,14 @@ A snapshot is named by its contents, so that equal trees share one. Files that a
 from __future__ import annotations
 
 import compileall
+import contextlib
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
 from launch import provenance
@@ -21,7 +23,7 @@ from stages import artifact
 
 #: Where git is not there to say which files are the project's, these are.
 PACKAGES = ("conf", "hydra_plugins", "launch", "orchestrator", "stages")
-SECRETS = (".env", ".netrc", ".npmrc", ".pypirc")
+SECRETS = (".env", ".env.*", ".envrc", ".netrc", ".npmrc", ".pypirc", "*.pem", "*.key", "id_rsa", "id_ed25519")
 #: A project is code: more bytes than this are data or weights that somebody forgot to ignore.
 MOST_BYTES = 100 * 2**20
 
@@ -54,28 +56,33 @@ def take(store: Path) -> Path:
             os.rename(draft, final)
         except OSError:  # somebody was faster, with the same files
             shutil.rmtree(draft)
-    os.utime(final)  # gc leaves alone what was chosen a moment ago
+    with contextlib.suppress(PermissionError):  # somebody else's
+        os.utime(final)  # gc leaves alone what was chosen a moment ago
     return final
 
 
 def _files(root: Path) -> list[str]:
     """The project's files, relative to `root`, in a fixed order."""
     try:
-        command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+        listed = provenance.ask_git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     except (OSError, subprocess.CalledProcessError):
         listed = []
-    if not any(listed):
-        found = (
-            file for package in PACKAGES for file in (root / package).rglob("*") if "__pycache__" not in file.parts
-        )
-        listed = [file.relative_to(root).as_posix() for file in found]
+    if (root / provenance.SNAPSHOT).is_file():  # a job that submits to another store
+        listed = _below(root)
+    elif not any(listed):
+        listed = [f"{package}/{file}" for package in PACKAGES for file in _below(root / package)]
     kept = {file for file in listed if file and (root / file).is_file() and not _is_secret(Path(file).name)}
     return sorted(kept)
 
 
+def _below(folder: Path) -> list[str]:
+    """The files in a folder, but for what Python and this module put there."""
+    made = {"__pycache__", provenance.SNAPSHOT}
+    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if made.isdisjoint(file.parts)]
+
+
 def _is_secret(name: str) -> bool:
-    return name in SECRETS or name.startswith(".env.")
+    return any(fnmatch(name, pattern) for pattern in SECRETS)
 
 
 def _check_size(root: Path, files: list[str]) -> None:

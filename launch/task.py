@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from launch import node as node_file
-from launch import order, provenance, queue, rendezvous, worker
+from launch import order, provenance, queue, rendezvous, sharing, worker
 from launch.order import Order
 from launch.queue import Unanswered
 from stages import contract
@@ -35,6 +35,7 @@ def main(folder: Path, segment: int) -> int:
 
     `segment` counts the jobs that were submitted, one after the other, for the same nodes.
     """
+    sharing.join(folder.parent.parent)
     given = order.read(folder)
     task = given.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
     rank, world = int(os.environ.get("SLURM_PROCID", "0")), int(os.environ.get("SLURM_NTASKS", "1"))
@@ -44,7 +45,7 @@ def main(folder: Path, segment: int) -> int:
         print("an earlier segment failed, and would fail again")
         return 1
     for each in folders:
-        with contextlib.suppress(OSError):  # it is published already
+        with contextlib.suppress(Exception):  # of a stage that cannot be imported the worker will say why
             contract.load(node_file.read(each).stage)
     wrong = _foreign_code(Path(given.root)) or _foreign_packages(given.packages)
     if wrong is not None:
@@ -93,7 +94,7 @@ class _Signals:
     def at(self, folder: Path, post: worker.Post) -> worker.Post:
         """Note which node is worked on now."""
         self._current = folder
-        with contextlib.suppress(OSError, ValueError):  # the worker will say what is wrong with its files
+        with contextlib.suppress(Exception):  # the worker will say what is wrong with the stage, or with its files
             self._saves = getattr(contract.load(node_file.read(folder).stage), "SAVES", False)
             self._started_at = Saved(folder / "saved.json").step
         return post

@@ -43,9 +43,13 @@ def study(
     variants: dict[str, list[Any]] | None = None,
     overrides: dict[str, dict[str, str]] | None = None,
     cluster: dict[str, Any] | None = None,
+    outside: dict[str, Any] | None = None,
     **train: Any,
 ) -> tuple[Experiment, Graph, Store]:
-    """A toy study: by default a short and a long training of one base, the long one probed twice."""
+    """A toy study: by default a short and a long training of one base, the long one probed twice.
+
+    `outside` are the sources, such as `base`; `train` are fields of toy_train.
+    """
     plain = {
         "name": "toy",
         "seed": 0,
@@ -69,7 +73,9 @@ def study(
         "toy_probe": {},
         "toy_idle": {},
         "toy_ranks": {},
+        "toy_read": {},
         "toy_shell": {},
+        **(outside or {}),
     }
     read = experiments.read(plain, overrides or {})
     made = Store(store)

@@ -28,7 +28,7 @@ def restarts(slurm: Cluster, job: str) -> int:
 
 
 def test_a_training_takes_as_many_jobs_as_it_needs(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train=SLOWLY)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY)
     assert toy.run() == 0
     train, probe = toy.job("toy_train"), toy.job("toy_probe")
     for time in (1, 2):
@@ -47,7 +47,7 @@ def test_a_training_takes_as_many_jobs_as_it_needs(slurm: Cluster, tmp_path: Pat
 
 @pytest.mark.slow
 def test_slurm_itself_tells_when_the_time_limit_is_near(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train={"seconds": 6.0}, time=1)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study={"seconds": 6.0}, time=1)
     assert toy.run("--wait") == 0
     record = toy.record("toy_train")
     assert record["attempts"] == 2
@@ -96,7 +96,7 @@ def without_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_scontrol_the_message_says_so(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_scontrol(tmp_path / "bin", monkeypatch)
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train=SLOWLY)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY)
     toy.run()
     toy.wait_until(lambda: toy.saved("toy_train") > 0)
     toy.signal("toy_train")
@@ -113,7 +113,7 @@ def test_segments_continue_where_a_job_cannot_requeue_itself(
     slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_scontrol(tmp_path / "bin", monkeypatch)
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train=SLOWLY, segments=3)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY, segments=3)
     toy.run()
     last = int(toy.entry("toy_train").standing.job or 0)
     toy.wait_until(lambda: toy.saved("toy_train") > 0)
@@ -126,7 +126,7 @@ def test_segments_continue_where_a_job_cannot_requeue_itself(
 
 
 def test_a_segment_after_a_failure_ends_at_once(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train={"limit": 2.0}, segments=3)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study={"limit": 2.0}, segments=3)
     toy.run()
     entry = toy.wait_for("toy_train", "failed")
     last = int(toy.job("toy_train"))
@@ -149,7 +149,7 @@ ON_N1 = {"sbatch": {"nodelist": "n1"}}
 
 
 def test_a_preempted_training_saves_and_continues_by_itself(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train=SLOWLY, partition="low", **ON_N1)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY, partition="low", **ON_N1)
     toy.run()
     job = toy.job("toy_train")
     toy.wait_until(lambda: toy.saved("toy_train") > 1)
@@ -161,7 +161,7 @@ def test_a_preempted_training_saves_and_continues_by_itself(slurm: Cluster, tmp_
 
 
 def test_a_cancelled_training_continues_when_the_command_is_run_again(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train=SLOWLY, partition="scavenge", **ON_N1)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY, partition="scavenge", **ON_N1)
     toy.run()
     job = toy.job("toy_train")
     toy.wait_until(lambda: toy.saved("toy_train") > 1)
@@ -178,7 +178,7 @@ def test_a_cancelled_training_continues_when_the_command_is_run_again(slurm: Clu
 
 @pytest.mark.slow
 def test_a_head_that_waits_continues_what_was_cancelled(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train=SLOWLY, partition="scavenge", **ON_N1)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY, partition="scavenge", **ON_N1)
     toy.run()
     toy.wait_until(lambda: toy.saved("toy_train") > 1)
     preempt(slurm)
@@ -196,7 +196,7 @@ def test_scancel_ends_a_stage_that_does_not_save_at_once(slurm: Cluster, tmp_pat
 
 
 def test_a_restart_that_finds_no_checkpoint_stops_loudly(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", TRAIN, train=SLOWLY, partition="low", **ON_N1)
+    toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY, partition="low", **ON_N1)
     toy.run()
     job = toy.job("toy_train")
     toy.wait_until(lambda: toy.saved("toy_train") > 1)

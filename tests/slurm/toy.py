@@ -20,13 +20,13 @@ TRAIN: dict[str, list[Any]] = {"A": [{"toy_train": {"epochs": 12}}, {"toy_probe"
 
 
 class Toy:
-    """`given` are fields of the class of resources that every stage has; `train` are fields of toy_train."""
+    """`study` are fields of toy_train, and the sources as `outside`; `given` are those of every stage's resources."""
 
     def __init__(
-        self, slurm: Cluster, store: Path, variants: dict[str, list[Any]], *, train: Any = None, **given: Any
+        self, slurm: Cluster, store: Path, variants: dict[str, list[Any]], *, study: Any = None, **given: Any
     ) -> None:
         default = {**head.CLUSTER["default"], **given}  # type: ignore[dict-item]
-        self.study = head.study(store, variants, cluster={"default": default}, **(train or {}))
+        self.study = head.study(store, variants, cluster={"default": default}, **(study or {}))
         self.store = store
         self._slurm = slurm
 
