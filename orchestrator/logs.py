@@ -28,7 +28,7 @@ CHUNK = 2**16
 
 
 def verb(study: Study, command: Command) -> int:
-    """Print the newest log of a node; with -f, go on until it is no longer in flight."""
+    """Print the newest log of a node and what Slurm said of its job; with -f, until it is no longer in flight."""
     assert command.node is not None
     node = names.one("logs", command.node, study.graph.nodes.values())
     found = newest(node, study.graph, study.store)
@@ -38,9 +38,11 @@ def verb(study: Study, command: Command) -> int:
     if "-f" in command.flags:
         found = follow(node, study.graph, study.store, sys.stdout.buffer, _say)
     elif found is not None:
-        _announce(found, _say)
-        with found.open("rb") as log:
-            _copy(log, sys.stdout.buffer)
+        _show(found)
+    claim = claims.read(study.store.job(node.stage, node.fingerprint))
+    for words in _early(claim, study.store):  # how it killed the job, for one
+        if words != found:
+            _show(words)
     if found is None:
         entry = next(each for each in plan.make(study.graph, study.store) if each.node is node)
         _say(f"{names.full(node)} has no log: {entry.state}, {entry.reason}")
@@ -134,6 +136,12 @@ def _beside(node: Node, graph: Graph) -> list[Node]:
 
 def _latest(logs: Iterable[Path]) -> Path | None:
     return max(logs, key=lambda log: log.stat().st_mtime, default=None)
+
+
+def _show(log: Path) -> None:
+    _announce(log, _say)
+    with log.open("rb") as stream:
+        _copy(stream, sys.stdout.buffer)
 
 
 def _announce(log: Path, say: Callable[[str], None]) -> None:
