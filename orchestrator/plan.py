@@ -130,9 +130,21 @@ def _left_behind(node: Node, store: Store, stands: Standing) -> tuple[str, str] 
     if (job / ERROR).is_file():
         return "failed", f"failed before: {'; '.join(failure(job))}"
     started = (job / ATTEMPTS).is_file()
+    if stands.ended == "FAILED" and not started:
+        return "failed", f"{stands.reason} before it {_silence(job, store)}"
     if stands.reason:
         return ("failed", f"{stands.reason}; continues") if started else ("run", f"{stands.reason} before it started")
     return ("run", "was interrupted; continues") if started else None
+
+
+def _silence(job: Path, store: Store) -> str:
+    """What a job did not come to that failed without a word in its node's folder, and where to look for the reason."""
+    claim = claims.read(job)
+    written = () if claim is None else (store.root / "jobs" / claim.token).glob(f"{claim.job}_*_log.out")
+    files = sorted(map(str, written))
+    if not files:  # Slurm makes them when a job starts, wherever that is
+        return f"could write anything to {store.root}: do compute nodes see it?"
+    return f"started its work; see {files[0]}"
 
 
 def _new(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> str:

@@ -194,9 +194,9 @@ class Cluster:
         if noticed:
             self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=no power")
 
-    def start_node(self, node: str) -> None:
-        """Start the node again, and wait until jobs can run on it."""
-        self._start_slurmd(node)
+    def start_node(self, node: str, *, hidden: Path | None = None) -> None:
+        """Start the node again, and wait until jobs can run on it. It sees nothing in the folder `hidden`."""
+        self._start_slurmd(node, hidden)
         self._wait_for_node(node)
 
     def settle(self) -> None:
@@ -300,9 +300,14 @@ class Cluster:
         # Slurm makes root a user of an account `root`, by default.
         self.run("sacctmgr", "--immediate", "--quiet", "modify", "user", self.user, "set", f"DefaultAccount={LAB}")
 
-    def _start_slurmd(self, node: str) -> None:
+    def _start_slurmd(self, node: str, hidden: Path | None = None) -> None:
         # -b: the node was rebooted. Without it, jobs that died with the node run on for slurmctld, for a minute.
-        self._spawn(node, "-D", "-b", "-N", node, program="slurmd")
+        options = ("-D", "-b", "-N", node)
+        if hidden is None:
+            self._spawn(node, *options, program="slurmd")
+            return
+        mount = f'mount -t tmpfs nothing "{hidden}" && exec slurmd "$@"'
+        self._spawn(node, "--mount", "sh", "-c", mount, "sh", *options, program="unshare")
 
     def _wait_for_node(self, node: str) -> None:
         # Not idle alone: after a restart of the controller sinfo may call an empty node mixed for half a minute.
