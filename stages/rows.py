@@ -1,7 +1,8 @@
 """Rows of a data source: JSON lines, parquet or a hub data set, turned into the fields that the stages read.
 
 A source's `reading` says how: `file` (inside a folder or an artifact), `config` and `split` (of a hub data set; of a
-file, `split` is rows such as `[-32:]`, the last 32) and `fields`: field -> template over the source's columns, for example
+file, `split` is rows such as `[-32:]`, the last 32) and `fields`: field -> template over the source's columns, for
+example
 
     {"prompt": "Human: {question}\\nAssistant:", "answer": "{answer}"}
 
