@@ -265,6 +265,7 @@ def _parse(arguments: list[str]) -> Command | None:
 
 def _study(members: list[sweep.Member]) -> Study:
     merged, graph = sweep.merge(members)
+    sharing.join(Path(merged.store).expanduser().absolute())
     return Study(merged, graph, Store(Path(merged.store).expanduser().absolute()))
 
 
