@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
+from stages.toy_journal import journaled
 
 from stages.contract import Context
-from stages.toy_journal import journaled
 
 VERSION = 1
 MAKES = ("evaluation",)

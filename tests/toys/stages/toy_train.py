@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from stages.toy_journal import journaled, note
 
 from stages.contract import Context, Interrupted, StageError
-from stages.toy_journal import journaled, note
 
 VERSION = 1
 MAKES = ("checkpoint",)
