@@ -194,6 +194,10 @@ class Cluster:
         if noticed:
             self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=no power")
 
+    def kill_slurmd(self, node: str) -> None:
+        """The node's slurmd is gone; what runs there runs on, and nobody hears of it."""
+        self._end(node, signal.SIGKILL)
+
     def start_node(self, node: str, *, hidden: Path | None = None) -> None:
         """Start the node again, and wait until jobs can run on it. It sees nothing in the folder `hidden`."""
         self._start_slurmd(node, hidden)

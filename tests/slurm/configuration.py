@@ -35,6 +35,9 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/linux
+# What takes more memory than it asked for is ended within a second, as cgroups would at once.
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
@@ -50,6 +53,8 @@ MessageTimeout=4
 KillWait=5
 MinJobAge={min_job_age}
 JobRequeue=1
+# A job that asks for more than its partition has is refused, not left waiting for ever.
+EnforcePartLimits=ALL
 ReturnToService=2
 OverTimeLimit=0
 PreemptType=preempt/partition_prio

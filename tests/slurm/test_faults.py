@@ -27,8 +27,10 @@ import pytest
 from launch import queue
 from stages import artifact
 from tests.conftest import ROOT, TOYS
-from tests.slurm.cluster import NODES, Cluster, environment_of, started_at
+from tests.slurm.cluster import Cluster
+from tests.slurm.configuration import NODES
 from tests.slurm.conftest import become_client, running
+from tests.slurm.processes import environment_of, started_at
 
 # `slow`: not what a commit waits for.
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
