@@ -20,13 +20,23 @@ TRAIN: dict[str, list[Any]] = {"A": [{"toy_train": {"epochs": 12}}, {"toy_probe"
 
 
 class Toy:
-    """`study` are fields of toy_train, and the sources as `outside`; `given` are those of every stage's resources."""
+    """`study` are fields of toy_train, and the sources as `outside`; `given` are those of every stage's resources.
+
+    `stages` are the fields that differ for one stage; `slurm` is None where nothing is waited for.
+    """
 
     def __init__(
-        self, slurm: Cluster, store: Path, variants: dict[str, list[Any]], *, study: Any = None, **given: Any
+        self,
+        slurm: Cluster | None,
+        store: Path,
+        variants: dict[str, list[Any]],
+        *,
+        study: Any = None,
+        stages: Any = None,
+        **given: Any,
     ) -> None:
         default = {**head.CLUSTER["default"], **given}  # type: ignore[dict-item]
-        self.study = head.study(store, variants, cluster={"default": default}, **(study or {}))
+        self.study = head.study(store, variants, cluster={"default": default, "stages": stages or {}}, **(study or {}))
         self.store = store
         self._slurm = slurm
 
@@ -78,8 +88,10 @@ class Toy:
         return self.entry(stage)
 
     def wait_until(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:
+        assert self._slurm is not None
         self._slurm.wait_until(ready, seconds)
 
     def signal(self, stage: str, name: str = "USR2", *options: str) -> None:
         """What Slurm does when the time limit is near: a signal to the job's script."""
+        assert self._slurm is not None
         self._slurm.run("scancel", f"--signal={name}", "--batch", *options, self.job(stage))
