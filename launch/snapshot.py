@@ -18,7 +18,7 @@ import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
 
-from launch import provenance
+from launch import provenance, sharing
 from stages import artifact
 
 #: Where git is not there to say which files are the project's, these are.
@@ -52,6 +52,7 @@ def take(store: Path) -> Path:
         (draft / provenance.SNAPSHOT).write_text(json.dumps(provenance.git()))
         # Now, not in the first jobs, which may be many at once, and of users who may not write here.
         compileall.compile_dir(draft, quiet=2)
+        sharing.hand_over(draft, store)  # a working tree of one's own may be readable for nobody else
         try:
             os.rename(draft, final)
         except OSError:  # somebody was faster, with the same files

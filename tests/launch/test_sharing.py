@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import sharing
+from launch import sharing, snapshot
 from orchestrator import runs
 from orchestrator.run import Run
 from stages.store import Store
@@ -72,6 +72,14 @@ def test_what_libraries_write_for_the_user_alone_is_handed_over(tmp_path: Path) 
         path.name: stat.S_IMODE(path.stat().st_mode) & 0o777 for path in (folder, folder / "weights", folder / "script")
     }
     assert modes == {"model": 0o770, "weights": 0o660, "script": 0o770}
+
+
+@pytest.mark.usefixtures("umask")
+def test_code_that_was_frozen_is_for_everybody(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    sharing.join(tmp_path)
+    snapshot.take(tmp_path)
+    assert closed(tmp_path) == set()
 
 
 def test_in_a_store_of_ones_own_nothing_is_handed_over(tmp_path: Path) -> None:
