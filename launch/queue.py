@@ -32,7 +32,8 @@ class Unanswered(Exception):
 class Entry:
     """A job, or one element of a job array, in the queue.
 
-    `reason` is why it waits, or why it ended (`Dependency`, `Priority`, `NodeDown`); `node` is where it runs.
+    `reason` is why it waits, or why it ended (`Dependency`, `Priority`, `NodeDown`); `node` is where it runs; `hangs`:
+    it still waits for other jobs, which the reason need not say.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Entry:
     user: str
     node: str
     token: str | None
+    hangs: bool = False
 
     @property
     def index(self) -> int | None:
@@ -92,18 +94,18 @@ def read(users: Iterable[str]) -> Queue:
     Raises:
         Unanswered: there is no squeue, or it failed, or gave no answer in time.
     """
-    form = "%i|%T|%r|%u|%N|%j"
+    form = "%i|%T|%r|%u|%N|%E|%j"
     # --array shows the elements of an array one by one, also while they wait.
     text = ask(
         "squeue", "--noheader", "--array", "--states=all", f"--user={','.join(sorted(users))}", f"--format={form}"
     )
     entries = []
     for line in text.splitlines():
-        id, state, reason, user, node, name = (part.strip() for part in line.split("|", 5))
+        id, state, reason, user, node, after, name = (part.strip() for part in line.split("|", 6))
         named = _NAME.fullmatch(name)
-        entries.append(
-            Entry(id=id, state=state, reason=reason, user=user, node=node, token=named and named.group(1) or None)
-        )
+        token = named and named.group(1) or None
+        hangs = after not in ("", "(null)")
+        entries.append(Entry(id=id, state=state, reason=reason, user=user, node=node, token=token, hangs=hangs))
     return Queue(entries)
 
 

@@ -42,12 +42,14 @@ class Standing:
         reason: for a person; empty for a node that was never claimed.
         job: the Slurm job to depend on, if it is known; it ends when the last of the claim's jobs has.
         ended: how Slurm says that the job ended (`OUT_OF_MEMORY`), None if it does not say.
+        hangs: it waits for other jobs, and cannot start before they have succeeded.
     """
 
     state: Literal["free", "queued", "running"]
     reason: str = ""
     job: str | None = None
     ended: str | None = None
+    hangs: bool = False
 
 
 FREE = Standing(state="free")
@@ -93,7 +95,7 @@ def _slurm(folder: Path, claim: Claim, seen: Queue | Unanswered) -> Standing:
     if job.waiting and job.reason == queue.IN_VAIN:
         return Standing(state="free", reason=f"{name} waits for a job that failed", ended="CANCELLED")
     if job.waiting:
-        return Standing(state="queued", reason=f"{name} waits{_because(job)}", job=seen.last(claim))
+        return Standing(state="queued", reason=f"{name} waits{_because(job)}", job=seen.last(claim), hangs=job.hangs)
     return Standing(state="running", reason=f"{name} runs on {job.node}", job=seen.last(claim))
 
 

@@ -85,8 +85,8 @@ class Submitter:
             needs = {need.fingerprint for need in self._graph.waits_for(entry.node)}
             if not out.isdisjoint(needs):
                 out.add(key)
-            # Its job hangs on one that is over, without what it needs: Slurm cancels it, now or in a moment.
-            doomed = entry.state == "queued" and entry.standing.job is not None and not needs.isdisjoint(new)
+            # It hangs on a job that is over, without what it needs: Slurm cancels it in a moment.
+            doomed = entry.standing.hangs and not needs.isdisjoint(new)
             if entry.in_flight and not doomed and self._attach(entry.node):
                 self._outcome.attached.append(entry)
             elif (entry.open or entry.in_flight) and key not in out:

@@ -86,6 +86,13 @@ def test_slurm_waits(state: str, job: str | None, age: float, stand: Any) -> Non
     assert (found.state, found.job, found.reason) == ("queued", "12", "job 12 waits (Priority)")
 
 
+@pytest.mark.parametrize("hangs", [True, False])
+def test_slurm_waits_for_other_jobs(hangs: bool, stand: Any) -> None:
+    seen = Queue([replace(entry, hangs=hangs) for entry in shows("PENDING", "PartitionDown").entries])
+    found = stand(slurm(job="12"), seen)
+    assert (found.state, found.hangs) == ("queued", hangs)
+
+
 def test_slurm_waits_for_one_that_failed(stand: Any) -> None:
     found = stand(slurm(job="12"), shows("PENDING", "DependencyNeverSatisfied"))
     assert (found.state, found.job, found.ended) == ("free", None, "CANCELLED")
