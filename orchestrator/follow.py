@@ -13,10 +13,9 @@ from orchestrator.batch import tidy
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
 from orchestrator.submit import Submitter
+from orchestrator.watch import POLL, Changes
 from stages.store import Store
 
-#: Seconds between two looks: one call of squeue each.
-POLL = 2.0
 #: How often a node is submitted again whose jobs were lost: preempted, killed, or gone with their machine.
 AGAIN = 3
 
@@ -24,12 +23,11 @@ AGAIN = 3
 def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], None]) -> list[Entry]:
     """Stay until every node is done, failed, or waits for one that failed; returns the last plan."""
     again: Counter[str] = Counter()
-    before: dict[str, str] = {}
+    changes = Changes(tell)
     while True:
         store.refresh()
         entries = plan.make(graph, store)
-        for entry in entries:
-            _tell_change(entry, before, entries, tell)
+        changes(entries)
         lost = _lost(entries, graph, store, again)
         if lost:
             again.update(node.fingerprint for node in lost)
@@ -53,17 +51,3 @@ def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[str])
         elif entry.open:
             lost.append(entry.node)
     return lost
-
-
-def _tell_change(entry: Entry, before: dict[str, str], entries: list[Entry], tell: Callable[[str], None]) -> None:
-    """A line for each node that was published or failed since the last look."""
-    key, node = entry.node.fingerprint, entry.node
-    if before.get(key, entry.state) != entry.state and entry.state in ("done", "failed"):
-        done = sum(each.state == "done" for each in entries)
-        reason = "" if entry.state == "done" else f": {entry.reason}"
-        tell(f"{entry.state} {_name(node)}{reason}  ({done}/{len(entries)})")
-    before[key] = entry.state
-
-
-def _name(node: Node) -> str:
-    return f"{node.stage}/{node.label}"

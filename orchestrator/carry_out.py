@@ -1,0 +1,100 @@
+"""Carrying out a study, here or on Slurm: the verbs `run` and `retry`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from dataclasses import replace
+
+from launch import sharing
+from orchestrator import follow, names, plan, results, retry, run, runs, submit, view
+from orchestrator.command import DONE, FAILED, Command, Study
+from orchestrator.experiment import ConfigError
+from stages.store import Store
+
+
+def verb(study: Study, command: Command) -> int:
+    """Do everything that is not done, here or on Slurm; show the results if this stays until they are there."""
+    unresolved = [source.unresolved for source in study.graph.sources.values() if source.unresolved]
+    if unresolved:
+        raise ConfigError(map(str, unresolved))
+    _check_writable(study.store)
+    runs.record(study.experiment.name, command.overrides, study.graph, study.store)
+    return _carry_out(study, command)
+
+
+def retry_verb(study: Study, command: Command) -> int:
+    """Do again what failed or was lost, one node or all, with what depends on it; nothing that was never tried."""
+    _check_writable(study.store)
+    entries = plan.make(study.graph, study.store)
+    again = retry.lost(entries, study.store)
+    if command.node is not None:
+        again = [node for node in names.several("retry", command.node, study.graph.nodes.values()) if node in again]
+    graph, left = retry.restrict(study.graph, entries, again)
+    for node in left:
+        print(f"left out, because it needs what was never tried: {names.full(node)}", file=sys.stderr)
+    if all(node in left for node in again):
+        print("nothing of it failed or was lost", file=sys.stderr)
+        return FAILED if left else DONE
+    print(f"again: {', '.join(names.full(node) for node in again if node not in left)}", file=sys.stderr)
+    runs.record(study.experiment.name, command.overrides, study.graph, study.store)
+    return _carry_out(replace(study, graph=graph), command)
+
+
+def _carry_out(study: Study, command: Command) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
+    return (_submit if study.experiment.cluster.launcher == "slurm" else _run_here)(study, command)
+
+
+def _run_here(study: Study, command: Command) -> int:
+    """Run everything on this machine."""
+    with view.Watch(study.store, view.console(errors=command.as_json)) as watch:
+        outcome = run.Run(study.graph, study.store, study.experiment.cluster, watch).carry_out()
+    for node, messages, log in outcome.failed.values():
+        for message in messages:
+            print(f"error: {names.full(node)}: {message}", file=sys.stderr)
+        if log.exists():  # not when it ran in this process, and printed here
+            print(f"  log: {log}", file=sys.stderr)
+    if outcome.blocked:
+        blocked = ", ".join(map(names.full, outcome.blocked))
+        print(f"not run, because what they need failed: {blocked}", file=sys.stderr)
+    if command.shows:
+        results.show(study, command.as_json)
+    return FAILED if outcome.failed or outcome.blocked else DONE
+
+
+def _submit(study: Study, command: Command) -> int:
+    """Submit everything to Slurm; with cluster.wait, or --wait, stay until it is done."""
+    cluster = study.experiment.cluster
+
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    submitted = submit.Submitter(study.graph, study.store, cluster, tell).submit(plan.make(study.graph, study.store))
+    done = submitted.nodes == 0 and not submitted.attached and not submitted.held_back
+    if not done and not (cluster.wait or "--wait" in command.flags):
+        view.show_submitted(submitted, view.console(), command.as_json)
+        return DONE
+    view.show_submitted(submitted, view.console(errors=True), as_json=False)
+    entries = follow.follow(study.graph, study.store, cluster, tell)
+    for entry in entries:
+        if entry.state != "done":
+            tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
+    if command.shows:
+        results.show(study, command.as_json)
+    return DONE if all(entry.state == "done" for entry in entries) else FAILED
+
+
+def _check_writable(store: Store) -> None:
+    """Refuse a store that cannot be written before anything is spent."""
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        sharing.join(store.root)
+        with tempfile.NamedTemporaryFile(dir=store.root, prefix=".writable-") as probe:
+            probe.write(bytes(2**20))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        raise ConfigError([f"store={store.root}: cannot be written: {error.strerror}"]) from None
