@@ -119,8 +119,9 @@ class _Signals:
         return 1
 
     def _give_up(self, why: str, *, continues: bool = False) -> int:
+        message = f"its time limit of {self._order.time} min was reached, {why}"
+        print(message, flush=True)
         with contextlib.suppress(OSError):
-            message = f"its time limit of {self._order.time} min was reached, {why}"
             worker.leave(self._current, message, continues=continues)
         return 1
 

@@ -94,6 +94,7 @@ def without_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(folder))
 
 
+@pytest.mark.slow
 def test_without_scontrol_the_message_says_so(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_scontrol(tmp_path / "bin", monkeypatch)
     toy = Toy(slurm, tmp_path / "store", TRAIN, study=SLOWLY)
@@ -123,6 +124,7 @@ def test_segments_continue_where_a_job_cannot_requeue_itself(
     slurm.wait_for(str(last - 2), "FAILED")
     for segment in (last - 1, last):
         slurm.wait_for(str(segment), "COMPLETED")
+    assert "Slurm does not let the job requeue itself (scontrol is not on the PATH)" in toy.log("toy_train")
 
 
 def test_a_segment_after_a_failure_ends_at_once(slurm: Cluster, tmp_path: Path) -> None:
@@ -243,6 +245,7 @@ def test_a_rank_that_fails_ends_the_job_with_its_message(slurm: Cluster, tmp_pat
     slurm.wait_for(toy.job("toy_ranks"), "FAILED")
 
 
+@pytest.mark.slow
 def test_all_ranks_save_and_come_back(slurm: Cluster, tmp_path: Path) -> None:
     toy = Toy(slurm, tmp_path / "store", ranks(steps=10, seconds=0.25), processes=2, nodes=2)
     toy.run()
