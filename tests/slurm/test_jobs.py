@@ -50,7 +50,7 @@ def test_slurm_itself_tells_when_the_time_limit_is_near(slurm: Cluster, tmp_path
     toy = Toy(slurm, tmp_path / "store", TRAIN, study={"seconds": 6.0}, time=1)
     assert toy.run("--wait") == 0
     record = toy.record("toy_train")
-    assert record["attempts"] == 2
+    assert record["attempts"] >= 2  # the signal may come much earlier than asked for
     assert record["summary"]["value"] == 1.5 * 2**12
 
 
