@@ -15,8 +15,8 @@ ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL
 ENDED |= {"REVOKED", "TIMEOUT"}
 #: States of a job that waits; a job that is neither over nor waiting runs.
 WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
-#: Why a job waits that will be cancelled instead.
-IN_VAIN = "DependencyNeverSatisfied"
+#: Why a job waits that Slurm will cancel instead; and one that it could not start, and holds until somebody lets it go.
+_NEVER, _HELD = "DependencyNeverSatisfied", re.compile("launch.failed.requeued.held")
 
 #: Seconds that Slurm gets to answer.
 PATIENCE = 30
@@ -32,8 +32,8 @@ class Unanswered(Exception):
 class Entry:
     """A job, or one element of a job array, in the queue.
 
-    `reason` is why it waits, or why it ended (`Dependency`, `Priority`, `NodeDown`); `node` is where it runs; `hangs`:
-    it still waits for other jobs, which the reason need not say.
+    `reason` is why it waits, or why it ended (`Dependency`, `Priority`, `NodeDown`); `node` is where it runs; `after`:
+    which jobs it still waits for (`afterok:12(unfulfilled)`), whatever the reason says.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Entry:
     user: str
     node: str
     token: str | None
-    hangs: bool = False
+    after: str = ""
 
     @property
     def index(self) -> int | None:
@@ -57,6 +57,16 @@ class Entry:
     @property
     def waiting(self) -> bool:
         return self.state in WAITING
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether it waits for a job that has failed: Slurm is about to cancel it."""
+        return self.waiting and self.reason == _NEVER
+
+    @property
+    def held(self) -> bool:
+        """Whether Slurm has failed to start it, and will not try again."""
+        return self.waiting and _HELD.fullmatch(self.reason) is not None
 
 
 class Queue:
@@ -82,6 +92,12 @@ class Queue:
         found = self._by_token.get((claim.token, claim.index), [])
         return max(found, key=lambda entry: (not entry.ended, not entry.waiting, _number(entry)), default=None)
 
+    def stuck(self, entry: Entry) -> bool:
+        """Whether a job waits for one that Slurm holds, so that it will not start by itself."""
+        # Element by element: `aftercorr:12_*` of element 3 is 12_3.
+        after = {id.replace("*", str(entry.index)) for id in re.findall(r":([\d_*]+)", entry.after)}
+        return any(other.held and other.id in after for other in self.entries)
+
     def last(self, claim: Claim) -> str | None:
         """The id of the last job of a claim, which ends when all of them have."""
         found = self._by_token.get((claim.token, claim.index), [])
@@ -104,8 +120,8 @@ def read(users: Iterable[str]) -> Queue:
         id, state, reason, user, node, after, name = (part.strip() for part in line.split("|", 6))
         named = _NAME.fullmatch(name)
         token = named and named.group(1) or None
-        hangs = after not in ("", "(null)")
-        entries.append(Entry(id=id, state=state, reason=reason, user=user, node=node, token=token, hangs=hangs))
+        after = after.replace("(null)", "")
+        entries.append(Entry(id=id, state=state, reason=reason, user=user, node=node, token=token, after=after))
     return Queue(entries)
 
 

@@ -7,6 +7,7 @@
     local      -                         earlier         free (its worker is gone)
     slurm      waits                     any             queued
     slurm      waits for one that failed any             free (Slurm is about to cancel it)
+    slurm      held, as it did not start earlier         free (Slurm does not try again)
     slurm      runs                      any             running
     slurm      over                      any             free (how it ended)
     slurm      not there, id unknown     within LEASE    queued (its head is submitting it)
@@ -43,6 +44,7 @@ class Standing:
         job: the Slurm job to depend on, if it is known; it ends when the last of the claim's jobs has.
         ended: how Slurm says that the job ended (`OUT_OF_MEMORY`), None if it does not say.
         hangs: it waits for other jobs, and cannot start before they have succeeded.
+        stuck: one of them does not go on by itself, even if the node that it is for is done meanwhile.
     """
 
     state: Literal["free", "queued", "running"]
@@ -50,6 +52,7 @@ class Standing:
     job: str | None = None
     ended: str | None = None
     hangs: bool = False
+    stuck: bool = False
 
 
 FREE = Standing(state="free")
@@ -92,10 +95,12 @@ def _slurm(folder: Path, claim: Claim, seen: Queue | Unanswered) -> Standing:
     name = f"job {job.id}{whose}"
     if job.ended:
         return Standing(state="free", reason=f"{name} ended as {job.state}{_because(job)}", ended=job.state)
-    if job.waiting and job.reason == queue.IN_VAIN:
-        return Standing(state="free", reason=f"{name} waits for a job that failed", ended="CANCELLED")
+    # A controller that lost its memory starts, and then holds, what runs already: its worker still touches the claim.
+    if job.in_vain or (job.held and claims.age(folder, claim) >= LEASE):
+        return Standing(state="free", reason=f"{name} waits in vain{_because(job)}", ended="CANCELLED")
     if job.waiting:
-        return Standing(state="queued", reason=f"{name} waits{_because(job)}", job=seen.last(claim), hangs=job.hangs)
+        reason, hangs = f"{name} waits{_because(job)}", bool(job.after)
+        return Standing(state="queued", reason=reason, job=seen.last(claim), hangs=hangs, stuck=seen.stuck(job))
     return Standing(state="running", reason=f"{name} runs on {job.node}", job=seen.last(claim))
 
 

@@ -110,6 +110,8 @@ def failure(job: Path) -> list[str]:
 
 def _state(node: Node, graph: Graph, store: Store, before: dict[str, Entry], stands: Standing) -> tuple[str, str]:
     """State and reason of a node that is not published."""
+    if stands.stuck and all(before[need.fingerprint].state == "done" for need in graph.waits_for(node)):
+        return "run", f"{stands.reason} in vain"
     if stands.state != "free":
         return stands.state, stands.reason
     sources = [given for given in node.inputs.values() if isinstance(given, Source)]

@@ -100,6 +100,9 @@ class Submitter:
             self._packages, self._git = provenance.packages(), provenance.git()
             for array in arrange(batches(new.values()), self._graph, self._cluster, self._most_elements()):
                 self._send(array)
+        # Only now: what hangs on a job that is cancelled has been submitted anew.
+        if orphans := cancel_orphans(self._store):
+            self._tell(f"cancelled jobs that nobody waits for any more: {', '.join(orphans)}")
         return self._outcome
 
     def _snapshot(self) -> Path:
@@ -319,15 +322,15 @@ class Submitter:
 
 
 def cancel_orphans(store: Store) -> list[str]:
-    """Cancel waiting jobs of ours whose nodes somebody else has taken over; returns their ids.
+    """Cancel waiting jobs of ours whose nodes were taken over, or are done; returns their ids.
 
-    A head that was killed during sbatch may leave such a job. It would notice that itself, once it runs.
+    Most would notice that themselves once they run; one that is held, or waits for one that is, never runs.
     """
     try:
         waiting = [entry for entry in queue.read([getpass.getuser()]).entries if entry.waiting and entry.token]
     except Unanswered:
         return []
-    orphans = [entry.id for entry in waiting if _is_orphan(store.root / "jobs" / str(entry.token), entry.index or 0)]
+    orphans = [entry.id for entry in waiting if _is_orphan(entry, store.root / "jobs" / str(entry.token))]
     return orphans if _cancel(orphans) else []
 
 
@@ -348,14 +351,14 @@ def _is_revived(entry: Entry, folder: Path) -> bool:
     return claims.age(folder, claim) < LEASE
 
 
-def _is_orphan(folder: Path, element: int) -> bool:
+def _is_orphan(entry: queue.Entry, folder: Path) -> bool:
     try:
         given = order.read(folder)
     except (OSError, ValueError):  # another store's
         return False
-    nodes = [Path(each) for each in given.tasks[element].folders]
-    held = [claims.read(node) for node in nodes]
-    return all(claim is not None and (claim.token != given.token or claim.released) for claim in held)
+    found = [claims.read(Path(node)) for node in given.tasks[entry.index or 0].folders]
+    # What is done has no claim any more; but its last segment has to run, because others hang on it.
+    return all(entry.held if claim is None else claim.token != given.token or claim.released for claim in found)
 
 
 def _after(jobs: Iterable[str]) -> list[str]:

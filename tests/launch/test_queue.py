@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,24 @@ def test_of_several_segments_the_one_counts_that_is_furthest_from_its_end(states
     assert found is not None
     assert found.state == states[int(counts) - 7]
     assert seen.last(claim()) == "9"
+
+
+@pytest.mark.parametrize(
+    ("id", "after", "stuck"),
+    [
+        ("12", "afterok:7(unfulfilled)", True),
+        ("12", "afterok:9(unfulfilled),afterok:8_3(unfulfilled)", True),
+        ("12", "afterok:8_2(unfulfilled)", False),
+        ("12_3", "aftercorr:8_*(unfulfilled)", True),
+        ("12_2", "aftercorr:8_*(unfulfilled)", False),
+        ("12", "afterok:77(unfulfilled)", False),
+        ("12", "", False),
+    ],
+)
+def test_what_waits_for_a_job_that_slurm_holds_is_stuck(id: str, after: str, stuck: bool) -> None:
+    held = [replace(entry(each, "PENDING"), reason="launch failed requeued held") for each in ("7", "8_3")]
+    waits = replace(entry(id, "PENDING"), after=after)
+    assert Queue([*held, entry("8_2", "PENDING"), waits]).stuck(waits) == stuck
 
 
 def test_a_state_that_is_neither_over_nor_waiting_runs() -> None:

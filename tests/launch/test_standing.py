@@ -86,9 +86,10 @@ def test_slurm_waits(state: str, job: str | None, age: float, stand: Any) -> Non
     assert (found.state, found.job, found.reason) == ("queued", "12", "job 12 waits (Priority)")
 
 
-@pytest.mark.parametrize("hangs", [True, False])
-def test_slurm_waits_for_other_jobs(hangs: bool, stand: Any) -> None:
-    seen = Queue([replace(entry, hangs=hangs) for entry in shows("PENDING", "PartitionDown").entries])
+@pytest.mark.parametrize(("after", "hangs"), [("afterok:7(unfulfilled)", True), ("", False)])
+def test_slurm_waits_for_other_jobs(after: str, hangs: bool, stand: Any) -> None:
+    """The reason need not say so."""
+    seen = Queue([replace(entry, after=after) for entry in shows("PENDING", "PartitionDown").entries])
     found = stand(slurm(job="12"), seen)
     assert (found.state, found.hangs) == ("queued", hangs)
 
@@ -96,6 +97,13 @@ def test_slurm_waits_for_other_jobs(hangs: bool, stand: Any) -> None:
 def test_slurm_waits_for_one_that_failed(stand: Any) -> None:
     found = stand(slurm(job="12"), shows("PENDING", "DependencyNeverSatisfied"))
     assert (found.state, found.job, found.ended) == ("free", None, "CANCELLED")
+    assert found.reason == "job 12 waits in vain (DependencyNeverSatisfied)"
+
+
+@pytest.mark.parametrize(("age", "state"), [(FRESH, "queued"), (COLD, "free")])
+def test_slurm_holds_it(age: float, state: str, stand: Any) -> None:
+    """A claim that is touched has a worker, whatever Slurm thinks."""
+    assert stand(slurm(job="12"), shows("PENDING", "launch failed requeued held"), age).state == state
 
 
 @pytest.mark.parametrize("age", [FRESH, COLD])

@@ -193,6 +193,30 @@ def test_a_node_whose_input_was_lost_is_tried_again_with_it(chain: Study) -> Non
     assert finish(chain) == ["done"] * 3
 
 
+def test_a_job_that_slurm_could_not_start_and_holds_is_submitted_anew(
+    chain: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken machine, which its prolog finds out: the job would wait for its administrator, its dependents for it."""
+    with running(accounting=False) as cluster:
+        become_client(cluster, monkeypatch)
+        prolog, sound = cluster.folder / "prolog", cluster.folder / "sound"
+        prolog.write_text(f"#!/bin/sh\ntest -e {sound}\n")
+        prolog.chmod(0o755)
+        with cluster.conf.open("a") as conf:
+            conf.write(f"Prolog={prolog}\n")
+        cluster.run("scontrol", "reconfigure")
+        first = send(chain)
+        cluster.wait_until(lambda: any(entry.held for entry in queue.read([cluster.user]).entries))
+        sound.touch()
+        cluster.resume_nodes()
+        cluster.wait_until(lambda: entries(chain)[0].state == "run")
+        assert "waits in vain (launch failed requeued held)" in entries(chain)[0].reason
+        assert stages_of(send(chain)) == ALL
+        assert finish(chain) == ["done"] * 3
+        left = [entry.id for entry in queue.read([cluster.user]).entries if not entry.ended]
+        assert not set(left) & set(first.jobs)
+
+
 def test_waiting_jobs_whose_nodes_are_somebody_elses_are_cancelled(chain: Study, slurm: Cluster) -> None:
     slurm.run("scontrol", "update", "PartitionName=cpu", "State=DOWN")
     try:

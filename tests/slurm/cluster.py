@@ -203,6 +203,12 @@ class Cluster:
         self._start_slurmd(node, hidden)
         self._wait_for_node(node)
 
+    def resume_nodes(self) -> None:
+        """A node that could not start a job is drained: its prolog failed, or a job of that number ran there before."""
+        for node in NODES:
+            if self.node_state(node).startswith("drain"):
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+
     def settle(self) -> None:
         """As it was when started: every daemon up, every job ended, every node at work."""
         if not self._alive("slurmctld"):
@@ -213,6 +219,7 @@ class Cluster:
         if jobs := self.run("squeue", "--noheader", "--format=%A").split():
             self.run("scancel", "--quiet", *jobs)
         self._wait("slurmctld", lambda: not self.run("squeue", "--noheader"))
+        self.resume_nodes()
         for node in NODES:
             self._wait_for_node(node)
 
