@@ -106,15 +106,14 @@ class _Signals:
         if not self._time_is_up and not _may_come_back():
             return 128 + signal.SIGTERM
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what Slurm sends a job that it requeues; all is saved
-        job = os.environ["SLURM_JOB_ID"]
         try:
-            queue.ask("scontrol", "requeue", job)
+            queue.ask("scontrol", "requeue", _job())
         except Unanswered as error:
             if not self._time_is_up:
                 return 128 + signal.SIGTERM
             why = f"and Slurm does not let the job requeue itself ({error}); the same command continues"
             return self._give_up(why, continues=True)
-        print(f"saved; job {worker.job_id()} is back in the queue", flush=True)
+        print(f"saved; job {_job()} is back in the queue", flush=True)
         time.sleep(ENDING)
         return 1
 
@@ -142,13 +141,18 @@ class _Signals:
             os._exit(128 + signal.SIGTERM)
 
 
+def _job() -> str:
+    """This job, as Slurm is to be asked for it: the bare number of an array's last element stands for all of them."""
+    return str(worker.job_id())
+
+
 def _may_come_back() -> bool:
     """Whether a job that got SIGTERM is preempted and would be requeued, but has a grace time before that.
 
     If it ended by itself within the grace time it would have failed, and what depends on it would be cancelled.
     """
     try:
-        job = _shown("job", os.environ["SLURM_JOB_ID"])
+        job = _shown("job", _job())
         if job.get("JobState") != "RUNNING" or job.get("PreemptTime", "None") == "None":  # cancelled, or ending
             return False
         return "REQUEUE" in _shown("partition", job["Partition"]).get("PreemptMode", "")

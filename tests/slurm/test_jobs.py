@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stages.store import Store
 from tests.slurm.cluster import Cluster
 from tests.slurm.toy import TRAIN, Toy
 
@@ -43,6 +44,23 @@ def test_a_training_takes_as_many_jobs_as_it_needs(slurm: Cluster, tmp_path: Pat
     assert record["attempts"] == 3
     assert record["summary"] == {"value": 1.5 * 2**12, "continued": False}
     assert "the time limit of 5 min is near" in toy.log("toy_train")
+
+
+def test_an_element_of_an_array_puts_back_itself_alone(slurm: Cluster, tmp_path: Path) -> None:
+    """The last element's own job number is the array's; asked for by that, Slurm would requeue all of them."""
+    variants = {name: [{"toy_train": {"epochs": 12, "rate": rate}}] for name, rate in (("A", 2.0), ("B", 3.0))}
+    toy = Toy(slurm, tmp_path / "store", variants, study=SLOWLY)
+    toy.run()
+    first, last = (entry for entry in toy.plan() if entry.node.stage == "toy_train")
+    assert last.claim is not None and first.claim is not None and last.claim.job is not None
+    assert (first.claim.index, last.claim.index) == (0, 1)
+    saved = toy.study.store.job("toy_train", last.node.fingerprint) / "saved.json"
+    toy.wait_until(saved.is_file)
+    slurm.run("scancel", "--signal=USR2", "--batch", last.claim.job)
+    toy.wait_until(lambda: restarts(slurm, str(last.claim and last.claim.job)) == 1)
+    toy.wait_until(lambda: all(entry.state == "done" for entry in toy.plan()))
+    records = (Store(toy.store).record("toy_train", entry.node.fingerprint) for entry in (first, last))
+    assert [record and record["attempts"] for record in records] == [1, 2]
 
 
 @pytest.mark.slow
