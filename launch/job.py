@@ -84,11 +84,12 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A process to start: `python -m launch.worker FOLDER...`, printing to `log`."""
+    """Nodes to run in one job of this machine, as one process or as one for each rank, printing to `log`."""
 
     folders: tuple[Path, ...]
     resources: Allocation
     log: Path
+    ranks: int = 1
 
 
 class Handle(Protocol):

@@ -29,7 +29,7 @@ class LocalLauncher:
 
     def room(self, resources: Allocation) -> bool:
         running = self._running()
-        cpus = sum(process.job.resources.cpus for process in running)
+        cpus = sum(process.cpus for process in running)
         fits = cpus + resources.cpus <= self._cpus and len(self._free_gpus()) >= resources.gpus
         return fits or not running
 
@@ -52,12 +52,14 @@ class _Process:
     """A worker and everything it starts: one process group, which ends when the head does."""
 
     def __init__(self, job: Job, gpus: list[int]) -> None:
-        self.job = job
         self.gpus = gpus
+        ranks = min(job.ranks, max(1, len(gpus))) if job.resources.gpus else job.ranks  # as far as there are GPUs
+        self.cpus = ranks * job.resources.cpus
+        module = ["launch.worker"] if ranks == 1 else ["launch.ranks", str(ranks)]
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with job.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "launch.worker", *(str(folder) for folder in job.folders)],
+                [sys.executable, "-m", *module, *(str(folder) for folder in job.folders)],
                 stdin=subprocess.PIPE,  # its end is the head's end: see worker.LIFELINE
                 stdout=log,
                 stderr=subprocess.STDOUT,

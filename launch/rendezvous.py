@@ -6,17 +6,31 @@ import json
 import os
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 #: Seconds that the other ranks wait for rank 0, which may have to wait for the node's lock.
 PATIENCE = 600
 
+#: What `launch.ranks` tells a worker: its rank, how many there are, and the name of their meeting.
+RANK = "LAUNCH_RANK"
 
+
+@dataclass(frozen=True, kw_only=True)
 class Meeting:
-    """Sets what torch.distributed reads from the environment. Each start of a job has a meeting place of its own."""
+    """Sets what torch.distributed reads from the environment.
 
-    def __init__(self, rank: int, world: int) -> None:
-        self._rank, self._world = rank, world
+    Attributes:
+        rank, world: of this process among all.
+        local_rank, local_world: of this process among those of its machine.
+        name: of the meeting; each start of a job has another one.
+    """
+
+    rank: int
+    world: int
+    local_rank: int
+    local_world: int
+    name: str
 
     def __call__(self, folder: Path) -> bool:
         """Meet for the node of `folder`. False if there is nothing to meet for: rank 0 found it published.
@@ -24,10 +38,8 @@ class Meeting:
         Raises:
             TimeoutError: rank 0 did not come.
         """
-        place = (
-            folder / f"rendezvous-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-        )
-        if self._rank == 0:
+        place = folder / f"rendezvous-{self.name}"
+        if self.rank == 0:
             with socket.socket() as probe:
                 probe.bind(("", 0))
                 port = probe.getsockname()[1]
@@ -38,14 +50,33 @@ class Meeting:
         if given is None:
             return False
         os.environ |= {
-            "RANK": str(self._rank),
-            "WORLD_SIZE": str(self._world),
-            "LOCAL_RANK": os.environ.get("SLURM_LOCALID", "0"),
-            "LOCAL_WORLD_SIZE": str(self._world // int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))),
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.world),
+            "LOCAL_RANK": str(self.local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_world),
             "MASTER_ADDR": given["host"],
             "MASTER_PORT": str(given["port"]),
         }
         return True
+
+
+def of_slurm() -> Meeting:
+    """The meeting of the processes of this Slurm step, or of a job that has no step."""
+    given = os.environ
+    world = int(given.get("SLURM_NTASKS", "1"))
+    return Meeting(
+        rank=int(given.get("SLURM_PROCID", "0")),
+        world=world,
+        local_rank=int(given.get("SLURM_LOCALID", "0")),
+        local_world=world // int(given.get("SLURM_JOB_NUM_NODES", "1")),
+        name=f"{given.get('SLURM_JOB_ID', '0')}-{given.get('SLURM_RESTART_COUNT', '0')}",
+    )
+
+
+def of_ranks() -> Meeting:
+    """The meeting of the workers that `launch.ranks` has started, or of one that it did not start."""
+    rank, world, name = os.environ.get(RANK, "0 1 alone").split()
+    return Meeting(rank=int(rank), world=int(world), local_rank=int(rank), local_world=int(world), name=name)
 
 
 def _read(place: Path) -> dict[str, str] | None:

@@ -38,8 +38,8 @@ def main(folder: Path, segment: int) -> int:
     sharing.join(folder.parent.parent)
     given = order.read(folder)
     task = given.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
-    rank, world = int(os.environ.get("SLURM_PROCID", "0")), int(os.environ.get("SLURM_NTASKS", "1"))
-    _print_to(Path(task.log if rank == 0 else f"{task.log}.rank{rank}"))
+    meet = rendezvous.of_slurm()
+    _print_to(Path(task.log if meet.rank == 0 else f"{task.log}.rank{meet.rank}"))
     folders = [Path(each) for each in task.folders]
     if segment > 0 and any(worker.failed_for_good(each) for each in folders):
         print("an earlier segment failed, and would fail again")
@@ -55,16 +55,15 @@ def main(folder: Path, segment: int) -> int:
         print(wrong, file=sys.stderr)
         return 1
     with _Signals(folders, given) as signals:
-        meet = rendezvous.Meeting(rank, world)
         post = worker.Post(
-            token=given.token, stopping=signals.stopping, rank=rank, world=world, meet=meet, git=given.git
+            token=given.token, stopping=signals.stopping, rank=meet.rank, world=meet.world, meet=meet, git=given.git
         )
         shared: dict[object, object] = {}
         try:
             return max([worker.run(each, shared, signals.at(each, post)) for each in folders], default=0)
         except Interrupted:
             # A rank that failed would take the job down before the first one has put it back into the queue.
-            return signals.requeue() if rank == 0 else 0
+            return signals.requeue() if meet.rank == 0 else 0
 
 
 class _Signals:

@@ -27,7 +27,7 @@ from typing import Any
 
 from launch import claim as claims
 from launch import node as node_file
-from launch import provenance, sharing, standing
+from launch import provenance, rendezvous, sharing, standing
 from launch.claim import Claim
 from launch.node import InputSpec, NodeSpec
 from stages import artifact, content, contract
@@ -80,9 +80,11 @@ class Post:
 def main(folders: list[str]) -> int:
     """Run the nodes one after the other; a failure of one does not stop the next. 1 if any failed."""
     if os.environ.get(LIFELINE):
-        threading.Thread(target=_die_with_head, daemon=True).start()
+        threading.Thread(target=die_with_head, daemon=True).start()
+    meet = rendezvous.of_ranks()
+    post = Post(rank=meet.rank, world=meet.world, meet=meet)
     shared: dict[Any, Any] = {}
-    return max([run(Path(folder), shared) for folder in folders], default=0)
+    return max([run(Path(folder), shared, post) for folder in folders], default=0)
 
 
 def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # noqa: B008 (frozen)
@@ -343,7 +345,7 @@ def failed_for_good(folder: Path) -> bool:
         return False
 
 
-def _die_with_head() -> None:
+def die_with_head() -> None:
     """Wait until the head is gone, then end this worker and every process it started."""
     while os.read(0, 1024):
         pass

@@ -15,6 +15,7 @@ from launch.job import Allocation, Cluster, Handle, Job
 from orchestrator import plan
 from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.graph import Graph, Node
+from stages import contract
 from stages.store import Store
 
 #: Seconds between two looks at the running jobs.
@@ -91,7 +92,8 @@ class Run:
             if not self._launcher.room(resources):
                 continue
             folders = tuple(self._folder(node, resources) for node in nodes)
-            job = Job(folders=folders, resources=resources, log=log(nodes[0], self.store))
+            ranks = resources.ranks(getattr(contract.load(nodes[0].stage), "DISTRIBUTED", False))
+            job = Job(folders=folders, resources=resources, log=log(nodes[0], self.store), ranks=ranks)
             started = time.time()
             self._waiting.remove(nodes)
             self.running.append(Batch(nodes, job.log, self._launcher.start(job), started))

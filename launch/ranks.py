@@ -1,0 +1,44 @@
+"""The processes of a DISTRIBUTED stage on this machine: `python -m launch.ranks N FOLDER...` starts N workers.
+
+Slurm starts them itself; the local launcher starts this. The first worker that fails ends the others.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+from launch.rendezvous import RANK
+from launch.worker import LIFELINE, die_with_head
+
+#: Seconds between two looks at the workers.
+POLL = 0.1
+
+
+def main(world: int, folders: list[str]) -> int:
+    """Start a worker for each rank; 0 when all of them have ended well, else the first other exit code."""
+    if os.environ.get(LIFELINE):
+        threading.Thread(target=die_with_head, daemon=True).start()
+    plain = {name: value for name, value in os.environ.items() if name != LIFELINE}
+    command = [sys.executable, "-m", "launch.worker", *folders]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**plain, RANK: f"{rank} {world} {os.getpid()}"})
+        for rank in range(world)
+    ]
+    while True:
+        codes = [worker.poll() for worker in workers]
+        failed = next((code for code in codes if code), None)
+        if failed is None and None not in codes:
+            return 0
+        if failed is not None:
+            for worker in workers:
+                worker.kill()
+            return abs(failed)
+        time.sleep(POLL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
