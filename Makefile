@@ -23,7 +23,7 @@ test-slurm: $(BUILT) ## the tests on a real Slurm cluster, which they start on t
 	$(BIN)/python -m pytest -q -m "slurm and not faults"
 
 test-faults: $(BUILT) ## a hundred rounds of faults on that cluster (FAULT_ROUNDS=N)
-	FAULT_ROUNDS=$(or $(FAULT_ROUNDS),100) $(BIN)/python -m pytest -q -m faults
+	FAULT_ROUNDS=$(or $(FAULT_ROUNDS),100) $(BIN)/python -m pytest -q -n 2 -m faults
 
 slurm-up: $(BUILT) ## a Slurm cluster that stays up, for trying things by hand (SLURM_DIR=DIR)
 	@$(BIN)/python -m tests.slurm.cluster up $(or $(SLURM_DIR),.slurm)
