@@ -243,8 +243,9 @@ def node_lost(round: Round) -> None:
     else:
         round.cluster.kill_slurmd(node)
     round.say(f"{node} is lost")
-    round.cluster.wait_until(lambda: round.cluster.node_state(node).startswith("down"))
-    round.say(f"{node} is down")
+    # What ran there may have been quick; then nothing waits for slurmctld to notice, which takes it up to a minute.
+    round.until(lambda: round.cluster.node_state(node).startswith("down") or not round.jobs(), seconds=120)
+    round.say(f"{node} is {round.cluster.node_state(node)}")
     round.end(process)
 
 
