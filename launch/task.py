@@ -95,12 +95,12 @@ class _Signals:
         self._current = folder
         with contextlib.suppress(Exception):  # the worker will say what is wrong with the stage, or with its files
             self._saves = getattr(contract.load(node_file.read(folder).stage), "SAVES", False)
-            self._started_at = Saved(folder / "saved.json").step
+            self._started_at = Saved(folder).step
         return post
 
     def requeue(self) -> int:
         """Put this job back into Slurm's queue, to continue what it saved. What depends on it goes on waiting."""
-        if self._time_is_up and Saved(self._current / "saved.json").step == self._started_at:
+        if self._time_is_up and Saved(self._current).step == self._started_at:
             return self._give_up("and it saved nothing new in all that time; it needs more of it")
         if not self._time_is_up and not _may_come_back():
             return 128 + signal.SIGTERM

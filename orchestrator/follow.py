@@ -14,15 +14,17 @@ from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
 from orchestrator.submit import Submitter
 from orchestrator.watch import POLL, Changes
+from stages.saved import Saved
 from stages.store import Store
 
-#: How often a node is submitted again whose jobs were lost: preempted, killed, or gone with their machine.
+#: How often a node is submitted again whose jobs were lost (preempted, killed, or gone with their machine) before they
+#: had saved anything new.
 AGAIN = 3
 
 
 def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], None]) -> list[Entry]:
     """Stay until every node is done, failed, or waits for one that failed; returns the last plan."""
-    again: Counter[str] = Counter()
+    again: Counter[tuple[str, int | None]] = Counter()
     changes = Changes(tell)
     while True:
         store.refresh()
@@ -30,7 +32,7 @@ def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], N
         changes(entries)
         lost = _lost(entries, graph, store, again)
         if lost:
-            again.update(node.fingerprint for node in lost)
+            again.update(_reached(node, store) for node in lost)
             leave = [entry.node for entry in entries if entry.open and entry.node not in lost]
             Submitter(graph, store, cluster, tell).submit(entries, leave)
         elif not any(entry.in_flight for entry in entries):
@@ -39,15 +41,20 @@ def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], N
         time.sleep(POLL)
 
 
-def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[str]) -> list[Node]:
+def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[tuple[str, int | None]]) -> list[Node]:
     """Nodes that lack nothing but a job: no stage left a reason why it, or what they need, would fail again."""
     stuck: set[str] = set()
     lost = []
     for entry in entries:
         key = entry.node.fingerprint
-        failed = worker.failed_for_good(store.job(entry.node.stage, key)) or again[key] >= AGAIN
+        failed = worker.failed_for_good(store.job(entry.node.stage, key)) or again[_reached(entry.node, store)] >= AGAIN
         if entry.open and (failed or any(need.fingerprint in stuck for need in graph.waits_for(entry.node))):
             stuck.add(key)
         elif entry.open:
             lost.append(entry.node)
     return lost
+
+
+def _reached(node: Node, store: Store) -> tuple[str, int | None]:
+    """A node, and the step that it is known to have saved."""
+    return node.fingerprint, Saved(store.job(node.stage, node.fingerprint)).step

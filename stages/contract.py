@@ -131,7 +131,7 @@ class Context:
     @property
     def saved(self) -> Saved:
         """What this node recorded as saved: a stage that SAVES records there, and asks for `lost` when it starts."""
-        return Saved(self.work.with_name("saved.json"))
+        return Saved(self.work.parent)
 
     def share(self, key: Any, make: Callable[[], Any]) -> Any:
         """The object of this job under `key`, made by the first node that asks for it."""

@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 class Saved:
-    """The largest step at which a node is known to have saved; `None` before the first time."""
+    """The last step at which the node of `folder` is known to have saved; None before the first time."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "saved.json"
 
     @property
     def step(self) -> int | None:

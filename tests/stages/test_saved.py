@@ -6,7 +6,7 @@ from stages.saved import Saved
 
 
 def test_a_start_that_finds_less_than_was_recorded_is_told_so(tmp_path: Path) -> None:
-    saved = Saved(tmp_path / "saved.json")
+    saved = Saved(tmp_path)
     assert saved.step is None and saved.lost(None) is None
     saved.record(40)
     assert saved.step == 40
