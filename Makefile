@@ -16,11 +16,13 @@ help:            ## this list
 run: $(BUILT)    ## the tiny study, from an empty store to its result table (ARGS="KEY=VALUE ...")
 	@$(BIN)/python -m orchestrator +experiment=tiny_math $(if $(filter gpu,$(DEVICE)),cluster=gpu) $(ARGS)
 
-test: $(BUILT)   ## every test, the real engine and trainer included
-	$(BIN)/python -m pytest -q
+# Many tests wait for Slurm or load an engine, so more of them than there are cores pay; a file's tests share what they
+# set up.
+test: $(BUILT)   ## every test, the real engine, trainer and Slurm included
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile
 
 test-slurm: $(BUILT) ## the tests on a real Slurm cluster, which they start on this machine
-	$(BIN)/python -m pytest -q -m "slurm and not faults"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile -m "slurm and not faults"
 
 test-faults: $(BUILT) ## a hundred rounds of faults on that cluster (FAULT_ROUNDS=N)
 	FAULT_ROUNDS=$(or $(FAULT_ROUNDS),100) $(BIN)/python -m pytest -q -n 2 -m faults
