@@ -154,6 +154,15 @@ def cancel(ids: Iterable[str]) -> None:
         ask("scancel", "--quiet", *ids)
 
 
+def try_cancel(ids: Iterable[str]) -> bool:
+    """Cancel jobs that would find out by themselves, when they run, that nobody wants them; false if Slurm is deaf."""
+    try:
+        cancel(ids)
+    except Unanswered:
+        return False
+    return True
+
+
 def settings() -> dict[str, str]:
     """slurm.conf as the controller has it: `MaxArraySize`, `MinJobAge`, `PreemptMode`, ...
 

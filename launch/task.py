@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
+from launch import failure, hold, order, provenance, queue, rendezvous, sharing, worker
 from launch import node as node_file
-from launch import order, provenance, queue, rendezvous, sharing, worker
 from launch.order import Order
 from launch.queue import Unanswered
 from stages import contract
@@ -41,7 +41,7 @@ def main(folder: Path, segment: int) -> int:
     meet = rendezvous.of_slurm()
     _print_to(Path(task.log if meet.rank == 0 else f"{task.log}.rank{meet.rank}"))
     folders = [Path(each) for each in task.folders]
-    if segment > 0 and any(worker.failed_for_good(each) for each in folders):
+    if segment > 0 and any(failure.for_good(each) for each in folders):
         print("an earlier segment failed, and would fail again")
         return 1
     for each in folders:
@@ -51,7 +51,7 @@ def main(folder: Path, segment: int) -> int:
     if wrong is not None:
         for each in folders:
             with contextlib.suppress(OSError):
-                worker.leave(each, wrong)
+                failure.leave(each, wrong)
         print(wrong, file=sys.stderr)
         return 1
     with _Signals(folders, given) as signals:
@@ -120,7 +120,7 @@ class _Signals:
         message = f"its time limit of {self._order.time} min was reached, {why}"
         print(message, flush=True)
         with contextlib.suppress(OSError):
-            worker.leave(self._current, message, continues=continues)
+            failure.leave(self._current, message, continues=continues)
         return 1
 
     def _wait_for_the_end_of_time(self) -> None:
@@ -142,7 +142,7 @@ class _Signals:
 
 def _job() -> str:
     """This job, as Slurm is to be asked for it: the bare number of an array's last element stands for all of them."""
-    return str(worker.job_id())
+    return str(hold.job_id())
 
 
 def _may_come_back() -> bool:

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import json
 import os
 import shutil
 import signal
@@ -20,29 +18,23 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
+from launch import failure, hold, provenance, rendezvous, sharing
 from launch import node as node_file
-from launch import provenance, rendezvous, sharing, standing
-from launch.claim import Claim
+from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
 from stages import artifact, content, contract
 from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.progress import Progress
-from stages.store import ATTEMPTS, LOCK, PROGRESS, Store
-
-#: Written into the node's folder when an attempt fails; `plan` and `run` show it.
-ERROR = "error.json"
+from stages.store import ATTEMPTS, PROGRESS, Store
 
 #: Folders of a node that is being worked on: what survives a restart, and what will be published.
 WORK, OUT = "work", "out"
-
-#: Seconds between two looks at a node that somebody else has.
-RECHECK = 1.0
 
 #: Set by the local launcher: standard input is a pipe from the head, and its end is the end of this worker.
 LIFELINE = "LAUNCH_LIFELINE"
@@ -50,10 +42,6 @@ LIFELINE = "LAUNCH_LIFELINE"
 
 class Missing(StageError):
     """An input is not there. Whoever was to make it has failed, or was lost; made again, it can be read."""
-
-
-class Superseded(Exception):
-    """The node is somebody else's by now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +90,7 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
             if post.meet(folder):
                 _run_stage(spec, folder, shared, post)
             return 0
-        with _locked(folder), _held(folder, spec, post):
+        with hold.locked(folder), hold.held(folder, spec, post.token):
             if Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
                 _attempt(spec, folder, shared, post)
             _remove(folder)
@@ -235,80 +223,9 @@ def _trace(given: InputSpec, found: Input) -> dict[str, Any]:
     return asdict(given) | {"path": None if found.path is None else str(found.path)}
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the node against other workers of this machine: a second one waits here and then finds the record.
-
-    Where the file system locks across machines it holds there too; where it does not, the claim still does.
-    """
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o664)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another worker has this node; waiting for it", flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _held(folder: Path, spec: NodeSpec, post: Post) -> Iterator[None]:
-    """Hold the node's claim, and touch it as long as the block lasts."""
-    claim = _claimed(folder, spec) if post.token is None else _given(folder, post.token)
-    if claim is None:  # published while we waited for it
-        yield
-        return
-    try:
-        with claims.Heart([(folder, claim)]):
-            yield
-    finally:
-        if post.token is None:
-            claims.release(folder, claim)
-
-
-def _given(folder: Path, token: str) -> Claim | None:
-    """The claim that was taken when this worker was submitted."""
-    claim = claims.read(folder)
-    if claim is None and not folder.is_dir():
-        return None
-    if claim is None or claim.token != token or claim.released:
-        raise Superseded("this job does not have the node any more: somebody else has taken it over, or gave it up")
-    if claim.job is None:  # the head died before it could write this down
-        claim = replace(claim, job=job_id())
-        claims.update(folder, claim)
-    return claim
-
-
-def _claimed(folder: Path, spec: NodeSpec) -> Claim | None:
-    """A claim of this worker's own; None if the node is published by whoever had it. The lock is held."""
-    mine = Claim(token=claims.new_token(), launcher="local", pid=os.getpid())
-    told = ""
-    while folder.is_dir() and Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
-        theirs = claims.read(folder)
-        seen = standing.look([theirs] if theirs is not None else [])
-        stands = standing.of(folder, theirs, seen, locked=False)
-        if stands.state == "free":
-            taken = claims.take(folder, mine, theirs)
-            if taken is not None:
-                return taken
-        elif stands.reason != told:
-            told = stands.reason
-            print(f"{folder}: {told}; waiting for it", flush=True)
-        time.sleep(RECHECK)
-    return None
-
-
-def job_id() -> str | None:
-    """The Slurm job that this process is in, `12`, or `12_3` for an element of an array; None outside of Slurm."""
-    array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{element}" if array and element else os.environ.get("SLURM_JOB_ID")
-
-
 def _count_attempt(folder: Path) -> int:
     """How many times this node was started, this time included. The failure of the last time is forgotten."""
-    (folder / ERROR).unlink(missing_ok=True)
+    (folder / failure.ERROR).unlink(missing_ok=True)
     counter = folder / ATTEMPTS
     try:
         attempt = int(counter.read_text()) + 1
@@ -326,23 +243,12 @@ def _record_failure(folder: Path, error: Exception, post: Post) -> None:
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         message = f"no space left on the disk of {folder.parent.parent} ({error})"
-    if post.world > 1 and (folder / ERROR).exists():  # the reason; that this rank lost that one is none
+    if post.world > 1 and (folder / failure.ERROR).exists():  # the reason; that this rank lost that one is none
         return
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
-        leave(folder, message if known else f"{type(error).__name__}: {message}", continues=isinstance(error, Missing))
-
-
-def leave(folder: Path, message: str, *, continues: bool = False) -> None:
-    """Leave the reason of a failure in the node's folder. `continues`: another job could go on from what is there."""
-    (folder / ERROR).write_text(json.dumps({"message": message, "continues": continues}))
-
-
-def failed_for_good(folder: Path) -> bool:
-    """Whether the last attempt left a reason for which the next one would fail as well."""
-    try:
-        return not json.loads((folder / ERROR).read_text()).get("continues", False)
-    except (OSError, ValueError):
-        return False
+        failure.leave(
+            folder, message if known else f"{type(error).__name__}: {message}", continues=isinstance(error, Missing)
+        )
 
 
 def die_with_head() -> None:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from launch import worker
+from launch import failure
 from launch.job import Cluster
 from orchestrator import plan
 from orchestrator.batch import tidy
@@ -47,7 +47,7 @@ def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[tuple
     lost = []
     for entry in entries:
         key = entry.node.fingerprint
-        failed = worker.failed_for_good(store.job(entry.node.stage, key)) or again[_reached(entry.node, store)] >= AGAIN
+        failed = failure.for_good(store.job(entry.node.stage, key)) or again[_reached(entry.node, store)] >= AGAIN
         if entry.open and (failed or any(need.fingerprint in stuck for need in graph.waits_for(entry.node))):
             stuck.add(key)
         elif entry.open:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
-from launch import standing
+from launch import failure, standing
 from launch.claim import Claim
 from launch.standing import FREE, Standing
-from launch.worker import ERROR
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Source
 from stages.store import ATTEMPTS, Store
@@ -100,14 +98,6 @@ def counts(entries: list[Entry], graph: Graph) -> dict[str, int]:
     return {"references": graph.references, "distinct": len(entries), **states}
 
 
-def failure(job: Path) -> list[str]:
-    """The messages that a failed attempt left in the node's folder, one an error."""
-    try:
-        return str(json.loads((job / ERROR).read_text())["message"]).splitlines()
-    except (OSError, ValueError, KeyError):
-        return ["no message was left; see the log"]
-
-
 def _state(node: Node, graph: Graph, store: Store, before: dict[str, Entry], stands: Standing) -> tuple[str, str]:
     """State and reason of a node that is not published."""
     if stands.stuck and all(before[need.fingerprint].state == "done" for need in graph.waits_for(node)):
@@ -129,8 +119,8 @@ def _left_behind(node: Node, store: Store, stands: Standing) -> tuple[str, str] 
     if not store.unfinished(node.stage, node.fingerprint):
         return None
     job = store.job(node.stage, node.fingerprint)
-    if (job / ERROR).is_file():
-        return "failed", f"failed before: {'; '.join(failure(job))}"
+    if (job / failure.ERROR).is_file():
+        return "failed", f"failed before: {'; '.join(failure.messages(job))}"
     started = (job / ATTEMPTS).is_file()
     if stands.ended == "FAILED" and not started:
         return "failed", f"{stands.reason} before it {_silence(job, store)}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from launch import launchers
+from launch import failure, launchers
 from launch.job import Allocation, Cluster, Handle, Job
 from orchestrator import plan
 from orchestrator.batch import batches, log, prepare, tidy
@@ -122,4 +122,4 @@ class Run:
     def _why_not(self, node: Node, code: int | None) -> list[str]:
         if code is not None and code < 0:
             return [f"its worker was killed by signal {-code}; the same command continues it"]
-        return plan.failure(self.store.job(node.stage, node.fingerprint))
+        return failure.messages(self.store.job(node.stage, node.fingerprint))

@@ -22,6 +22,7 @@ from launch.claim import LEASE, Claim
 from launch.job import Cluster
 from launch.queue import Queue, Unanswered
 from launch.slurm import Full, Refused, Silent, Submission
+from orchestrator import orphans
 from orchestrator.arrays import Array, arrange
 from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.experiment import ConfigError
@@ -101,8 +102,8 @@ class Submitter:
             for array in arrange(batches(new.values()), self._graph, self._cluster, self._most_elements()):
                 self._send(array)
         # Only now: what hangs on a job that is cancelled has been submitted anew.
-        if orphans := cancel_orphans(self._store):
-            self._tell(f"cancelled jobs that nobody waits for any more: {', '.join(orphans)}")
+        if cancelled := orphans.cancel(self._store):
+            self._tell(f"cancelled jobs that nobody waits for any more: {', '.join(cancelled)}")
         return self._outcome
 
     def _snapshot(self) -> Path:
@@ -271,7 +272,7 @@ class Submitter:
                 lost.append(id)
         # Somebody took it over while this process was stopped; its jobs would find that out by themselves, but later.
         if lost:
-            _cancel(lost)
+            queue.try_cancel(lost)
 
     def _accepted(self, given: Submission, token: str, stage: str) -> str:
         """The id of a job that Slurm has taken; waits for room in its queue, and for an answer."""
@@ -316,31 +317,11 @@ class Submitter:
         """Leave nothing half submitted: cancel what this submission has submitted, and give its claims up."""
         with contextlib.suppress(Silent):
             tokens = {claim.token for _, _, claim in self._held}
-            _cancel(entry.id for entry in self._queue_of_mine().entries if entry.token in tokens and not entry.ended)
+            queue.try_cancel(
+                entry.id for entry in self._queue_of_mine().entries if entry.token in tokens and not entry.ended
+            )
         for _, folder, claim in self._held:
             claims.release(folder, claim)
-
-
-def cancel_orphans(store: Store) -> list[str]:
-    """Cancel waiting jobs of ours whose nodes were taken over, or are done; returns their ids.
-
-    Most would notice that themselves once they run; one that is held, or waits for one that is, never runs.
-    """
-    try:
-        waiting = [entry for entry in queue.read([getpass.getuser()]).entries if entry.waiting and entry.token]
-    except Unanswered:
-        return []
-    orphans = [entry.id for entry in waiting if _is_orphan(entry, store.root / "jobs" / str(entry.token))]
-    return orphans if _cancel(orphans) else []
-
-
-def _cancel(ids: Iterable[str]) -> bool:
-    """Cancel jobs that have lost their claims; where Slurm does not listen, they find that out when they run."""
-    try:
-        queue.cancel(ids)
-    except Unanswered:
-        return False
-    return True
 
 
 def _is_revived(entry: Entry, folder: Path) -> bool:
@@ -349,16 +330,6 @@ def _is_revived(entry: Entry, folder: Path) -> bool:
     if claim is None or claim.released or claim.launcher == "local" or stands.state != "free" or stands.ended:
         return False
     return claims.age(folder, claim) < LEASE
-
-
-def _is_orphan(entry: queue.Entry, folder: Path) -> bool:
-    try:
-        given = order.read(folder)
-    except (OSError, ValueError):  # another store's
-        return False
-    found = [claims.read(Path(node)) for node in given.tasks[entry.index or 0].folders]
-    # What is done has no claim any more; but its last segment has to run, because others hang on it.
-    return all(entry.held if claim is None else claim.token != given.token or claim.released for claim in found)
 
 
 def _after(jobs: Iterable[str]) -> list[str]:

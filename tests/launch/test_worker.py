@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import worker
+from launch import failure, worker
 from launch.node import InputSpec, NodeSpec, read
 from orchestrator import plan
 from stages import contract
@@ -71,7 +71,7 @@ def test_an_input_that_was_damaged_since_the_plan_stops_the_node(tmp_path: Path)
         resources={},
     ).write(folder)
     assert worker.run(folder, {}) == 1
-    assert plan.failure(folder) == [
+    assert failure.messages(folder) == [
         f"input checkpoint: toy_base {base.fingerprint[:10]} has no valid record in {store.root}"
     ]
 
@@ -95,7 +95,7 @@ def test_attempts_are_counted_even_if_the_counter_was_cut_short(
         failing(patch, StageError("first"))
         carry_out(found, store)
     job = store.job(base.stage, base.fingerprint)
-    assert json.loads((job / worker.ERROR).read_text())["message"] == "first"
+    assert json.loads((job / failure.ERROR).read_text())["message"] == "first"
     (job / "attempts").write_text("")
     carry_out(found, store)
     record = store.record(base.stage, base.fingerprint)

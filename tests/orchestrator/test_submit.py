@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from launch import claim as claims
-from launch import queue, worker
+from launch import failure, queue
 from launch.claim import LEASE, Claim
-from orchestrator import follow, plan, submit
+from orchestrator import follow, orphans, plan
 from orchestrator.command import Study
 from orchestrator.experiment import ConfigError
 from orchestrator.plan import Entry
@@ -184,7 +184,7 @@ def test_a_node_whose_input_was_lost_is_tried_again_with_it(chain: Study) -> Non
         shutil.rmtree(entry.path)
     lone = [stale[0], replace(stale[1], state="run"), replace(stale[2], state="run")]
     send(chain, lone)
-    error = folder(chain, 1) / worker.ERROR
+    error = folder(chain, 1) / failure.ERROR
     deadline = time.monotonic() + 30
     while not error.exists():
         assert time.monotonic() < deadline
@@ -224,7 +224,7 @@ def test_waiting_jobs_whose_nodes_are_somebody_elses_are_cancelled(chain: Study,
         taken = claims.read(folder(chain, 2))
         assert taken is not None
         claims.take(folder(chain, 2), Claim(token=claims.new_token(), launcher="slurm"), over=taken)
-        assert submit.cancel_orphans(chain.store) == [jobs[2]]
-        assert submit.cancel_orphans(chain.store) == []
+        assert orphans.cancel(chain.store) == [jobs[2]]
+        assert orphans.cancel(chain.store) == []
     finally:
         slurm.run("scontrol", "update", "PartitionName=cpu", "State=UP")
