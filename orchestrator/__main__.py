@@ -1,6 +1,7 @@
 """The command line: `python -m orchestrator [VERB] [--json] [-m] [KEY=VALUE ...]`.
 
-Exit codes: 0 everything asked for is done; 1 a stage failed; 2 the config is wrong; 130 interrupted.
+Exit codes: 0 everything asked for is done, or accepted by Slurm; 1 a stage failed; 2 the config is wrong, or refused by
+Slurm; 130 interrupted.
 """
 
 from __future__ import annotations
