@@ -10,8 +10,8 @@ from stages.data.tokens import Sequence, sequence
 from stages.rejuvenation.compatibility import Pair
 
 
-def load(source: Input, pair: Pair, samples: int) -> list[Sequence]:
-    """The first `samples` rows in file order, in the checkpoint's tokens.
+def load(source: Input, pair: Pair, samples: int, *, key: str = "attribute.samples") -> list[Sequence]:
+    """The first `samples` rows in file order, in the checkpoint's tokens. `key`: where the user said how many.
 
     Raises:
         StageError: fewer rows, a row longer than the model's positions, a token without an embedding, no response.
@@ -19,7 +19,7 @@ def load(source: Input, pair: Pair, samples: int) -> list[Sequence]:
     found = rows.load(source, limit=samples)
     name = source.path or source.hub
     if len(found) < samples:
-        raise StageError(f"attribute.samples: {samples}, but {name} has only {len(found)} rows")
+        raise StageError(f"{key}: {samples}, but {name} has only {len(found)} rows")
     sequences = [_tokens(pair.tokenizer, row) for row in found]
     problems = []
     for number, item in enumerate(sequences, start=1):
