@@ -1,0 +1,1 @@
+"""Diagnosis: what differs between two checkpoints, in their weights, their outputs and the loss around them."""
