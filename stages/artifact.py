@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from stages.identity import fingerprint
 RECORD = "record.json"
 STATE = "state"
 SCHEMA = 1
+
+#: Files that are hashed at once, at most, and files that are on their way to the disk at once.
+HASHING, SYNCING = 4, 2
 
 #: A record has these keys, whatever its stage; `read` refuses one that lacks any.
 _KEYS = {"schema", "fingerprint", "identity", "label", "config", "inputs", "outputs", "summary"}
@@ -63,9 +67,16 @@ def publish(draft: Path, final: Path, record: dict[str, Any]) -> None:
 
     A folder without a valid record at `final` (a damaged artifact) is replaced.
     """
-    record = {"schema": SCHEMA, **record, "outputs": [_output(draft, file) for file in _outputs(draft)]}
+    outputs = list(_outputs(draft))
+    with ThreadPoolExecutor(SYNCING) as pool:  # while the disk writes, the processor hashes
+        synced = [pool.submit(_sync, file) for file in _files(draft)]
+        record = {"schema": SCHEMA, **record, "outputs": _described(draft, outputs)}
+        for each in synced:
+            each.result()
     (draft / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    _sync(draft)
+    _sync(draft / RECORD)
+    for folder in [*(path for path in draft.rglob("*") if path.is_dir()), draft]:
+        _sync(folder)
     if final.exists() and read(final) is None:
         damaged = draft.with_name(draft.name + ".damaged")
         os.rename(final, damaged)
@@ -73,7 +84,7 @@ def publish(draft: Path, final: Path, record: dict[str, Any]) -> None:
         shutil.rmtree(damaged)
     else:
         os.rename(draft, final)
-    _sync_folder(final.parent)
+    _sync(final.parent)
 
 
 def sha256(file: Path) -> str:
@@ -82,31 +93,33 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def hashes(files: Iterable[Path]) -> Iterator[str]:
+    """The SHA-256 of each file, several at once: hashing takes longer than reading."""
+    with ThreadPoolExecutor(min(HASHING, len(os.sched_getaffinity(0)))) as pool:
+        yield from pool.map(sha256, files)
+
+
+def _files(draft: Path) -> list[Path]:
+    """All files of `draft`, in a fixed order."""
+    return [file for file in sorted(draft.rglob("*")) if file.is_file()]
+
+
 def _outputs(draft: Path) -> Iterator[Path]:
-    """The files of `draft` that are outputs, in a fixed order."""
-    for file in sorted(draft.rglob("*")):
-        relative = file.relative_to(draft)
-        if file.is_file() and relative.parts[0] not in (STATE, RECORD):
-            yield file
+    """The files of `draft` that are outputs."""
+    return (file for file in _files(draft) if file.relative_to(draft).parts[0] not in (STATE, RECORD))
 
 
-def _output(draft: Path, file: Path) -> dict[str, Any]:
-    return {"path": file.relative_to(draft).as_posix(), "size": file.stat().st_size, "sha256": sha256(file)}
+def _described(draft: Path, outputs: list[Path]) -> list[dict[str, Any]]:
+    """Path, size and SHA-256 of each output."""
+    return [
+        {"path": file.relative_to(draft).as_posix(), "size": file.stat().st_size, "sha256": digest}
+        for file, digest in zip(outputs, hashes(outputs), strict=True)
+    ]
 
 
-def _sync(folder: Path) -> None:
-    """Flush every file and folder below `folder` to disk: a rename must not be durable before its contents."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as stream:
-                os.fsync(stream.fileno())
-        elif path.is_dir():
-            _sync_folder(path)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Flush a file or a folder to disk: a rename must not be durable before its contents."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

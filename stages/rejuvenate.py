@@ -52,7 +52,8 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     def tick(done: int, total: int) -> None:
         context.progress.update(done, total, note="elements written")
 
-    fusion.write(pair.checkpoint, pair.base, config.alpha, chosen, context.output / "model", tick)
+    recipe = fusion.Recipe(config.alpha, chosen)
+    fusion.write(pair.checkpoint, pair.base, recipe, context.output / "model", tick, context.resources.cpus)
     reset_set.write(context.output, chosen)
     summary = {"alpha": config.alpha, "rho": config.rho, **reset_set.summarise(chosen, pair.checkpoint)}
     (context.output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

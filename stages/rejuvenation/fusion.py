@@ -1,96 +1,204 @@
 """Fusion and reset of two checkpoints (equations 1 and 5), streamed over their files: a few blocks of rows in memory.
 
-Each output file starts with the header of the checkpoint's own file, byte for byte, so that shards, names, dtypes,
-offsets and metadata stay what they were, and is then filled tensor by tensor.
+Each output file has the header of the checkpoint's own file, byte for byte, so that shards, names, dtypes, offsets
+and metadata stay what they were, and is filled block by block by a few threads. The header is written last: before
+that the file is none that could be loaded.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from stages.contract import StageError
+from stages.rejuvenation import lanes
+from stages.rejuvenation.lanes import Buffers
 from stages.rejuvenation.reset_set import Region, ResetSet
-from stages.rejuvenation.weights import INDEX, Stored, Weights, not_finite, read_header, row_blocks
+from stages.rejuvenation.weights import INDEX, Stored, Weights, largest_block, not_finite, refuse_not_finite, row_blocks
 
 #: Files kept beside the weights, by suffix, and those that a trainer leaves there, which are no part of a model.
 _COMPANIONS = (".json", ".jinja", ".model", ".tiktoken", ".txt")
 _TRAINER = ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json")
 
+#: Blocks that a thread takes at a time: 8 MiB of bfloat16.
+_BATCH = 16
 
-def fuse(sft: Tensor, base: Tensor, alpha: float) -> Tensor:
-    """alpha * sft + (1 - alpha) * base in the dtype of `sft` (equation 1); a new tensor.
 
-    Three float32 operations, each rounded, and one rounding to the dtype at the end: no fused multiply-add and no
-    lerp, so that the result is the same on every device. At alpha 1 and 0 the values are copied, -0.0 included.
+@dataclass(frozen=True)
+class Recipe:
+    """What becomes of two checkpoints: fused at `alpha`, but the `chosen` neurons at `reset_alpha`, which is 0 in the
+    paper: the base (equation 5)."""
+
+    alpha: float
+    chosen: ResetSet
+    reset_alpha: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One tensor of the result: of the checkpoint, of the base (None for a constant that is only copied), and what of
+    it is reset."""
+
+    ours: Stored
+    theirs: Stored | None
+    region: Region | None
+
+
+#: A part, and the first row and the end of those that are worked on at once.
+_Block: TypeAlias = tuple[_Part, int, int]
+
+
+class _Damaged(Exception):
+    """A value that is not finite, said as `not_finite` does."""
+
+
+def fuse(sft: Tensor, base: Tensor, alpha: float, scratch: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """alpha * sft + (1 - alpha) * base in float32 (equation 1), still to be rounded to the dtype of the checkpoint.
+
+    Three float32 operations, each rounded: no fused multiply-add and no lerp, so that the result is the same on every
+    device. At alpha 1 and 0 the values are those of one side, -0.0 included. `scratch`: two float32 tensors of the
+    shape, overwritten; the result is one of them.
     """
+    kept, pulled = scratch or (torch.empty(sft.shape), torch.empty(sft.shape))
+    kept.copy_(sft)
+    pulled.copy_(base)
     if alpha == 1:
-        return sft.clone()
+        return kept
     if alpha == 0:
-        return base.to(sft.dtype, copy=True)
-    kept = sft.float() * torch.tensor(alpha, dtype=torch.float32)
-    pulled = base.float() * torch.tensor(1 - alpha, dtype=torch.float32)
-    return kept.add_(pulled).to(sft.dtype)
-
-
-def reset(fused: Tensor, base: Tensor, rows: Tensor | None, columns: Tensor | None) -> None:
-    """Overwrite the masked rows or columns of `fused` with those of `base`, cast to its dtype (equation 5)."""
-    if rows is not None:
-        fused[rows] = base[rows].to(fused.dtype)
-    if columns is not None:
-        fused[:, columns] = base[:, columns].to(fused.dtype)
+        return pulled
+    return kept.mul_(alpha).add_(pulled.mul_(1 - alpha))
 
 
 def write(
-    sft: Weights, base: Weights, alpha: float, chosen: ResetSet, folder: Path, tick: Callable[[int, int], None]
+    sft: Weights,
+    base: Weights,
+    recipe: Recipe,
+    folder: Path,
+    tick: Callable[[int, int], None],
+    threads: int = lanes.LEAST,
 ) -> None:
     """Write the fused and reset checkpoint to `folder`, in the layout of `sft`. `tick(done, total)` counts elements.
 
+    If it fails, the folder is removed.
+
     Raises:
-        StageError: a value of either checkpoint is not finite.
+        StageError: values of a checkpoint are not finite, or too large for the dtype of `sft`; it names all such
+            tensors.
     """
-    folder.mkdir(parents=True)
+    batches = list(_batches(_parts(sft, base, recipe.chosen)))
+    elements = largest_block(sft.tensors.values())
     done, total = 0, sum(tensor.elements for tensor in sft.tensors.values())
-    for file in sft.files:
-        header, tensors = read_header(file)
-        with (folder / file.name).open("wb") as stream:
-            stream.write(header)
-            for tensor in tensors.values():
-                for start, stop in row_blocks(tensor.shape):
-                    block = _block(sft, base, tensor, (start, stop), alpha, chosen.of_tensor(tensor.name))
-                    stream.write(_bytes(block))
-                    done += block.numel()
+    folder.mkdir(parents=True)
+    try:
+        with _created(sft, folder) as descriptors:
+            work = _Work(sft, base, recipe, descriptors)
+            with closing(lanes.run(work, batches, elements=elements, threads=threads)) as counts:
+                for count in counts:
+                    done += count
                     tick(done, total)
-    _copy_companions(sft.folder, folder)
+        _copy_companions(sft.folder, folder)
+    except BaseException as error:
+        shutil.rmtree(folder)
+        if isinstance(error, _Damaged):
+            refuse_not_finite(base, sft)  # it names all that are damaged
+            raise StageError(str(error)) from None
+        raise
 
 
-def _block(
-    sft: Weights, base: Weights, tensor: Stored, span: tuple[int, int], alpha: float, region: Region | None
-) -> Tensor:
-    """Rows `span` of one tensor of the result."""
-    ours = sft.rows(tensor, *span)
-    other = base.find(tensor.name)
-    if tensor.is_buffer or other is None:  # a constant of an old checkpoint, which the base may lack
+@dataclass(frozen=True)
+class _Work:
+    """What the threads share: the two checkpoints, the recipe, and where each file of the first is written."""
+
+    sft: Weights
+    base: Weights
+    recipe: Recipe
+    descriptors: Mapping[Path, int]
+
+    def __call__(self, buffers: Buffers, blocks: list[_Block]) -> int:
+        """Write these blocks; returns how many elements that were."""
+        count = 0
+        for part, start, stop in blocks:
+            block = self._result(buffers, part, start, stop)
+            _write(self.descriptors[part.ours.file], _bytes(block), part.ours.place(start, stop)[0])
+            count += block.numel()
+        return count
+
+    def _result(self, buffers: Buffers, part: _Part, start: int, stop: int) -> Tensor:
+        """Rows `start` to `stop` of one tensor of the result, in the buffer into which the checkpoint's were read."""
+        ours = self.sft.rows(part.ours, start, stop, buffers.ours)
+        if part.theirs is None:
+            _refuse(not_finite(part.ours, ours, start))
+            return ours
+        theirs = self.base.rows(part.theirs, start, stop, buffers.theirs)
+        scratch = buffers.floats(ours.shape)
+        fused = fuse(ours, theirs, self.recipe.alpha, scratch)
+        sums = [fused.sum()] if 0 < self.recipe.alpha < 1 else [each.sum() for each in scratch]
+        if not all(map(math.isfinite, sums)):  # whatever is not finite on a side is not in the sum
+            _refuse(not_finite(part.theirs, theirs, start) or not_finite(part.ours, ours, start))
+        if part.region is not None:
+            at = part.region.within(start, stop)
+            was_reset = fuse(ours[at], theirs[at], self.recipe.reset_alpha)
+            ours.copy_(fused)
+            ours[at] = was_reset.to(ours.dtype)
+        else:
+            ours.copy_(fused)
+        if part.theirs.dtype != part.ours.dtype:
+            _refuse(not_finite(part.ours, ours, start), f" when written: too large for {part.ours.dtype}")
         return ours
-    theirs = base.rows(other, *span)
-    for stored, values in ((tensor, ours), (other, theirs)):
-        damage = not_finite(stored, values, span[0])
-        if damage:
-            raise StageError(damage)
-    fused = fuse(ours, theirs, alpha)
-    if region is not None and region.columns:
-        reset(fused, theirs, None, region.mask)
-    elif region is not None:
-        reset(fused, theirs, region.mask[slice(*span)], None)
-    return fused
+
+
+def _parts(sft: Weights, base: Weights, chosen: ResetSet) -> Iterator[_Part]:
+    """All tensors of the result, in the order in which they lie in the files."""
+    for name, ours in sft.tensors.items():
+        theirs = None if ours.is_buffer else base.find(name)
+        yield _Part(ours, theirs, chosen.of_tensor(name))
+
+
+def _batches(parts: Iterable[_Part]) -> Iterator[list[_Block]]:
+    """All blocks of all parts, a few at a time, from each file in turn: writers of one file wait for each other."""
+    by_file: dict[Path, list[_Block]] = {}
+    for part in parts:
+        blocks = by_file.setdefault(part.ours.file, [])
+        blocks += [(part, start, stop) for start, stop in row_blocks(part.ours.shape)]
+    for at in range(0, max(map(len, by_file.values()), default=0), _BATCH):
+        yield from (batch for blocks in by_file.values() if (batch := blocks[at : at + _BATCH]))
+
+
+def _refuse(damage: str | None, more: str = "") -> None:
+    if damage:
+        raise _Damaged(damage + more)
+
+
+@contextmanager
+def _created(sft: Weights, folder: Path) -> Iterator[dict[Path, int]]:
+    """A file in `folder` for each of `sft`, open for writing; each gets its header if all went well."""
+    with ExitStack() as stack:
+        descriptors = {
+            file: stack.enter_context((folder / file.name).open("xb", buffering=0)).fileno() for file in sft.files
+        }
+        yield descriptors
+        for file, descriptor in descriptors.items():
+            _write(descriptor, memoryview(sft.headers[file]), 0)
+
+
+def _write(descriptor: int, content: memoryview, at: int) -> None:
+    """Write all of `content`: one call may write less than it was given."""
+    done = 0
+    while done < len(content):
+        done += os.pwrite(descriptor, content[done:], at + done)
 
 
 def _bytes(block: Tensor) -> memoryview:
-    return block.contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return block.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _copy_companions(source: Path, folder: Path) -> None:

@@ -58,6 +58,12 @@ class Region:
         """How many elements of `tensor` it covers."""
         return int(self.mask.sum()) * (tensor.elements // len(self.mask))
 
+    def within(self, start: int, stop: int) -> tuple[slice | Tensor, ...]:
+        """Its part of the rows `start` to `stop`, as an index of the block that they are."""
+        if self.columns:
+            return slice(None), self.mask.nonzero()[:, 0]
+        return (self.mask[start:stop].nonzero()[:, 0],)
+
 
 def empty(modules: list[Module]) -> ResetSet:
     """Nothing selected: rho 0, pure fusion."""
