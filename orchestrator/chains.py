@@ -12,7 +12,7 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
-from orchestrator.experiment import ConfigError, Experiment, Step, parse
+from orchestrator.experiment import BASE, ConfigError, Diagnosis, Experiment, Step, instead, parse
 from orchestrator.graph import Context, Graph, Node
 from orchestrator.sources import Source, Sources
 from stages import contract
@@ -25,7 +25,12 @@ _KINDS = {
     "demonstrations": "set demonstrations to a data source",
     "problems": "set problems to a data source",
     "calibration": "set calibration or demonstrations to a data source",
+    "benchmark": "it is no stage of a chain; choose benchmarks, for example benchmark=[math500]",
+    "reference": "it is no stage of a chain; name two checkpoints in diagnoses",
 }
+
+#: How a diagnosis comes by an attribution: it is no chain.
+_TO_DIAGNOSE = "name one of a variant whose chain has attribute (attribution: VARIANT), or pin diagnose: {rho: 0.0}"
 
 
 def expand(experiment: Experiment, sources: Sources) -> Graph:
@@ -48,6 +53,7 @@ class _Expansion:
         self._pinned: dict[str, list[dict[str, Any]]] = {}
         self._broken: set[str] = set()  # kinds of source that have an error of their own
         self._configs: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}  # by stage and pins, those without error
+        self._attributions: dict[str, Node | Source | None] = {}  # by variant, the last of its chain; None: not made
 
     def graph(self) -> Graph:
         start, benchmarks = self._start(), self._benchmarks()
@@ -57,6 +63,8 @@ class _Expansion:
             if "checkpoint" in context:  # else the chain's own error has been noted
                 for benchmark, problems in benchmarks.items():
                     self._evaluate(name, benchmark, {**context, "benchmark": problems})
+        for name, diagnosis in self._experiment.diagnoses.items():
+            self._diagnose(name, diagnosis, start)
         self._check_overrides()
         if self._errors:
             raise ConfigError(self._errors)
@@ -99,11 +107,14 @@ class _Expansion:
         broken = set(self._broken)
         for step in chain:
             makes = contract.load(step.stage).MAKES if step.stage != "checkpoint" else ("checkpoint",)
+            made = None
             with _Collecting(self._errors) as failed:
                 made = self._made(step, context, label, broken)
                 if "checkpoint" in makes:
                     context.pop("attribution", None)  # it belonged to the checkpoint before
                 context.update(dict.fromkeys(makes, made))
+            if "attribution" in makes:
+                self._attributions[label] = made
             broken = broken.union(makes) if failed else broken.difference(makes)
         return {kind: made for kind, made in context.items() if kind not in broken}
 
@@ -130,10 +141,11 @@ class _Expansion:
         config, fields = self._config(stage, step)
         missing = [kind for kind in stage.takes(config) if kind not in context or kind in broken]
         if missing:
+            remedies = {**_KINDS, "attribution": _TO_DIAGNOSE} if step.stage == "diagnose" else _KINDS
             unsaid = [kind for kind in missing if kind not in broken]
-            raise ConfigError(f"{step.key}: {step.stage} needs {kind}; {_KINDS[kind]}" for kind in unsaid)
+            raise ConfigError(f"{step.key}: {step.stage} needs {kind}; {remedies[kind]}" for kind in unsaid)
         inputs = {kind: context[kind] for kind in stage.takes(config)}
-        _check_budget(config, inputs)
+        _check_budget(step, config, inputs)
         return self._graph.add(Node(stage=step.stage, version=stage.VERSION, config=fields, inputs=inputs, label=label))
 
     def _config(self, stage: ModuleType, step: Step) -> tuple[Any, dict[str, Any]]:
@@ -179,6 +191,33 @@ class _Expansion:
         with _Collecting(self._errors):
             self._graph.scores[variant, name] = self._step(step, context, f"{variant}.{name}")
 
+    def _diagnose(self, name: str, diagnosis: Diagnosis, start: Context) -> None:
+        """The node of one diagnosis. What is missing because of an error in a chain adds no second one."""
+        key = f"diagnoses.{name}"
+        broken = {"calibration"} & self._broken
+        with _Collecting(self._errors):
+            context = {kind: start[kind] for kind in ("calibration",) if kind in start}
+            for kind, variant in (("reference", diagnosis.reference), ("checkpoint", diagnosis.checkpoint)):
+                end = start if variant == BASE else self._graph.variants[variant]
+                if "checkpoint" in end:
+                    context[kind] = end["checkpoint"]
+                elif variant == BASE and self._experiment.base is None:
+                    raise ConfigError([f"{key}.{kind}=base: base has no value; set it to a hub id or a folder"])
+                else:
+                    broken.add(kind)
+            if diagnosis.attribution is not None:
+                found = self._attribution(diagnosis.attribution, f"{key}.attribution")
+                context |= {"attribution": found} if found is not None else {}
+                broken |= {"attribution"} if found is None else set()
+            self._graph.diagnoses[name] = self._step(Step("diagnose", diagnosis.diagnose, key), context, name, broken)
+
+    def _attribution(self, variant: str, key: str) -> Node | Source | None:
+        """The last attribution of a chain, also if a later stage has used it; None if it has an error of its own."""
+        if variant not in self._attributions:
+            allowed = instead(variant, (name for name in self._experiment.variants if name in self._attributions))
+            raise ConfigError([f"{key}={variant!r}: its chain has no attribution{allowed}"])
+        return self._attributions[variant]
+
     def _check_overrides(self) -> None:
         """Refuse what the command line sets in vain: a field that every chain pins, or a stage that none has."""
         for stage, fields in self._experiment.overrides.items():
@@ -186,10 +225,11 @@ class _Expansion:
             for name, text in fields.items():
                 where = f"{stage}.{name}={text}"
                 if not pins:
-                    self._errors[f"{where}: has no effect; no variant has a {stage} stage"] = None
+                    self._errors[f"{where}: has no effect; nothing in this study has a {stage} stage"] = None
                 elif all(name in pinned for pinned in pins):
                     values = ", ".join(sorted({str(pinned[name]) for pinned in pins}))
-                    self._errors[f"{where}: has no effect; every variant or benchmark pins it ({values})"] = None
+                    who = "diagnosis" if stage == "diagnose" else "variant or benchmark"
+                    self._errors[f"{where}: has no effect; every {who} pins it ({values})"] = None
 
 
 class _Collecting:
@@ -212,9 +252,10 @@ class _Collecting:
         return self._caught
 
 
-def _check_budget(config: Any, inputs: dict[str, Node | Source]) -> None:
+def _check_budget(step: Step, config: Any, inputs: dict[str, Node | Source]) -> None:
     """Attribution keeps the top `keep` of the neurons; a larger rho asks for scores that were not kept."""
     attribution = inputs.get("attribution")
     if isinstance(attribution, Node) and config.rho > attribution.config["keep"]:
         keep = attribution.config["keep"]
-        raise ConfigError([f"rejuvenate.rho={config.rho}: above attribute.keep={keep}; raise attribute.keep"])
+        key = f"{step.key}.{step.stage}" if "rho" in step.pins else step.stage
+        raise ConfigError([f"{key}.rho={config.rho}: above attribute.keep={keep}; raise attribute.keep"])

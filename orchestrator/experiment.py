@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +24,9 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 #: The kinds of data source that a chain starts with; each is a key of the config.
 DATA = ("demonstrations", "problems", "calibration")
+
+#: What a diagnosis calls the model that every chain starts from.
+BASE = "base"
 
 
 class ConfigError(Exception):
@@ -71,6 +74,29 @@ class Benchmark:
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
+class Diagnosis:
+    """Two checkpoints of the study whose difference is measured, by the stage `diagnose`.
+
+    Attributes:
+        checkpoint: the variant that is looked at: the checkpoint at the end of its chain.
+        reference: the variant that it is compared with; `base` is the experiment's base model.
+        attribution: a variant whose chain has an attribution: that one is shown too, where rho is above 0.
+        diagnose: the fields of the stage that this diagnosis pins.
+    """
+
+    checkpoint: str
+    reference: str
+    attribution: str | None = None
+    diagnose: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def variants(self) -> set[str]:
+        """The variants that it names."""
+        named = {self.checkpoint, self.reference, self.attribution} - {None, BASE}
+        return {name for name in named if name is not None}
+
+
+@validated(frozen=True, kw_only=True, config=_STRICT)
 class Objective:
     """What a search maximises: the score of a variant on a benchmark of the group `validation`, never on a test set."""
 
@@ -95,6 +121,7 @@ class Experiment:
         base: where every chain starts: a hub id or folder, or a chain that makes it.
         checkpoint: a hub id or folder that a chain may start from instead, by naming `checkpoint` first.
         variants: name -> chain; each is a row of the result table.
+        diagnoses: name -> what is compared; each is a row of the table of diagnoses.
         data: kind -> data source, for those kinds of `DATA` that the experiment gives.
         objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
@@ -106,6 +133,7 @@ class Experiment:
     base: str | list[Step] | None
     checkpoint: str | None
     variants: dict[str, list[Step]]
+    diagnoses: dict[str, Diagnosis]
     data: dict[str, Data]
     benchmarks: dict[str, Benchmark]
     objective: Objective | None
@@ -135,6 +163,7 @@ class _Frame(_Place):
     problems: Data | None
     calibration: Data | None
     variants: dict[str, list[Any]]
+    diagnoses: dict[str, Diagnosis] = Field(default_factory=dict)
     benchmark: dict[str, Benchmark]
     objective: Objective | None = None
 
@@ -158,7 +187,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     for unknown in set(frame.only) - variants.keys():
         errors.append(f"only: {unknown!r} is not a variant{instead(unknown, variants)}")
     chosen = {name: chain for name, chain in variants.items() if not frame.only or name in frame.only}
-    errors += _objective_errors(frame, chosen)
+    errors += [*_objective_errors(frame, chosen), *_diagnosis_errors(frame)]
     if errors:
         raise ConfigError(errors)
     given = {kind: getattr(frame, kind) for kind in DATA if getattr(frame, kind) is not None}
@@ -169,6 +198,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         base=base,
         checkpoint=frame.checkpoint,
         variants=chosen,
+        diagnoses={name: each for name, each in frame.diagnoses.items() if each.variants <= chosen.keys()},
         data={kind: source for kind, source in given.items() if source is not None},
         benchmarks=frame.benchmark,
         objective=frame.objective,
@@ -257,6 +287,18 @@ def _objective_errors(frame: _Frame, variants: Iterable[str]) -> list[str]:
         rule = "a search maximises a benchmark of the group validation, never a test set"
         errors.append(f"objective.benchmark={name!r}: of the group {benchmark.group}; {rule}")
     return errors
+
+
+def _diagnosis_errors(frame: _Frame) -> Iterator[str]:
+    """What is wrong with the diagnoses: they name variants that are not there."""
+    for name, diagnosis in frame.diagnoses.items():
+        for key, allowed in (("checkpoint", [*frame.variants]), ("reference", [*frame.variants, BASE])):
+            variant = getattr(diagnosis, key)
+            if variant not in allowed:
+                yield f"diagnoses.{name}.{key}={variant!r}: not a variant{instead(variant, allowed)}"
+        variant = diagnosis.attribution
+        if variant is not None and variant not in frame.variants:
+            yield f"diagnoses.{name}.attribution={variant!r}: not a variant{instead(variant, frame.variants)}"
 
 
 def _read_data(key: str, value: Any) -> Any:

@@ -74,6 +74,7 @@ class Graph:
         sources: what comes from outside, by fingerprint.
         variants: variant -> the context at the end of its chain.
         scores: (variant, benchmark) -> the evaluate node of that cell of the result table.
+        diagnoses: name -> the diagnose node of that row of the table of diagnoses.
         references: how often a chain, a benchmark or a data source names a node; what is above the number of nodes
             is shared.
     """
@@ -82,6 +83,7 @@ class Graph:
     sources: dict[str, Source] = field(default_factory=dict)
     variants: dict[str, Context] = field(default_factory=dict)
     scores: dict[tuple[str, str], Node] = field(default_factory=dict)
+    diagnoses: dict[str, Node] = field(default_factory=dict)
     references: int = 0
     _edges: dict[str, list[Node]] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""The results of a study: its table, where its models are, and the verb `report`."""
+"""The results of a study: its tables, where its models and diagnoses are, and the verb `report`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 from rich.markup import escape
 
-from orchestrator import report, view
+from orchestrator import diagnoses, report, view
 from orchestrator.command import DONE, Command, Study
 from orchestrator.graph import Node
 
@@ -18,10 +18,14 @@ def verb(study: Study, command: Command) -> int:
 
 
 def show(study: Study, as_json: bool) -> None:
-    """The result table if the experiment has benchmarks, else where the variants' artifacts are."""
+    """The result table if the experiment has benchmarks, else where the artifacts are; and the table of diagnoses."""
     places = {name: _place(study, name) for name in study.experiment.variants}
+    folders = {name: _folder(study, node) for name, node in study.graph.diagnoses.items()}
     result = report.table(study.experiment, study.graph, study.store)
-    written = report.write(result, study.store.reports(study.experiment.name)) if study.experiment.benchmarks else []
+    compared = diagnoses.table(study.graph, study.store)
+    reports = study.store.reports(study.experiment.name)
+    written = report.write(result, reports) if study.experiment.benchmarks else []
+    beside = diagnoses.write(compared, reports) if compared.found else []
     if as_json:
         rows = {
             name: {
@@ -30,15 +34,20 @@ def show(study: Study, as_json: bool) -> None:
             }
             for name, scores in result.rows.items()
         }
-        print(json.dumps({"variants": places, "table": rows, "files": [str(file) for file in written]}))
+        files = [str(file) for file in [*written, *beside]]
+        shown = {name: {"path": folders[name], "numbers": numbers} for name, numbers in compared.found.items()}
+        print(json.dumps({"variants": places, "table": rows, "diagnoses": shown, "files": files}))
         return
     out = view.console()
     if study.experiment.benchmarks:
         view.show_table(result, out)
         out.print(f"pass@1 in percent ± standard error; written to {escape(' and '.join(map(str, written)))}")
     else:
-        for name, place in places.items():
+        for name, place in [*places.items(), *folders.items()]:
             print(f"{name}: {place or 'not there yet'}")
+    if compared.found:
+        view.show_diagnoses(compared, out)
+        out.print(f"what diagnoses measured; written to {escape(' and '.join(map(str, beside)))}")
 
 
 def _place(study: Study, variant: str) -> str | None:
@@ -46,5 +55,11 @@ def _place(study: Study, variant: str) -> str | None:
     last = study.graph.variants[variant].get("checkpoint")
     if not isinstance(last, Node):
         return None if last is None else str(last.path or last.hub)
-    folder = study.store.find(last.stage, last.fingerprint)
-    return None if folder is None else str(folder / "model")
+    folder = _folder(study, last)
+    return None if folder is None else f"{folder}/model"
+
+
+def _folder(study: Study, node: Node) -> str | None:
+    """The folder of an artifact, if it is published."""
+    folder = study.store.find(node.stage, node.fingerprint)
+    return None if folder is None else str(folder)

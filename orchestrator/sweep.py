@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from orchestrator import chains, experiment
 from orchestrator.config import Composed
-from orchestrator.experiment import DATA, Benchmark, ConfigError, Experiment, Step
+from orchestrator.experiment import DATA, Benchmark, ConfigError, Diagnosis, Experiment, Step
 from orchestrator.graph import Context, Graph, Node
 from orchestrator.sources import Sources
 
@@ -83,8 +83,15 @@ def merge(members: Sequence[Member]) -> tuple[Experiment, Graph]:
         for name, benchmark in member.experiment.benchmarks.items():
             benchmarks.setdefault(name, benchmark)
             graph.scores[label, name] = graph.nodes[member.graph.scores[variant, name].fingerprint]
+    compared = _compared(members)
+    apart = names.tell_apart({row: (row[0], holders) for row, holders in compared.items()})
+    diagnoses: dict[str, Diagnosis] = {}
+    for row, holders in compared.items():
+        name, key = row
+        diagnoses[name + apart[row]] = members[holders[0]].experiment.diagnoses[name]
+        graph.diagnoses[name + apart[row]] = graph.nodes[key]
     graph.sort()
-    return replace(merged, variants=variants, benchmarks=benchmarks), graph
+    return replace(merged, variants=variants, benchmarks=benchmarks, diagnoses=diagnoses), graph
 
 
 def _differences(experiments: Iterable[Experiment]) -> Iterator[str]:
@@ -136,6 +143,15 @@ def _rows(members: Sequence[Member]) -> dict[tuple[str, Hashable], list[int]]:
             scores = [(name, member.graph.scores[variant, name].fingerprint) for name in member.experiment.benchmarks]
             found.setdefault(variant, {}).setdefault((*made, *scores), []).append(number)
     return {(variant, chain): holders for variant, chains in found.items() for chain, holders in chains.items()}
+
+
+def _compared(members: Sequence[Member]) -> dict[tuple[str, str], list[int]]:
+    """(diagnosis, fingerprint of its node) -> the members that have it, diagnosis by diagnosis."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for number, member in enumerate(members):
+        for name, node in member.graph.diagnoses.items():
+            found.setdefault(name, {}).setdefault(node.fingerprint, []).append(number)
+    return {(name, key): holders for name, keys in found.items() for key, holders in keys.items()}
 
 
 class _Names:

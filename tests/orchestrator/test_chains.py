@@ -87,7 +87,7 @@ def test_an_override_that_every_variant_pins_is_an_error(tmp_path: Path) -> None
 def test_an_override_of_a_stage_that_nobody_has_is_an_error(tmp_path: Path) -> None:
     variants = {"A": [{"toy_train": {"epochs": 1}}]}
     (message,) = errors(tmp_path, variants, overrides={"toy_probe": {"digit": "9"}})
-    assert message == "toy_probe.digit=9: has no effect; no variant has a toy_probe stage"
+    assert message == "toy_probe.digit=9: has no effect; nothing in this study has a toy_probe stage"
 
 
 def test_a_missing_input_is_named_with_its_remedy_once(tmp_path: Path) -> None:

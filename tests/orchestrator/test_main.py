@@ -28,7 +28,7 @@ def test_a_plan_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert all(n.keys() >= {"stage", "label", "fingerprint", "state", "reason", "inputs", "path"} for n in nodes)
     stages = [node["stage"] for node in nodes]
     assert {name: stages.count(name) for name in set(stages)} == {
-        "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 1, "grpo": 3, "evaluate": 24,
+        "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 1, "grpo": 3, "evaluate": 24, "diagnose": 6,
     }  # fmt: skip
 
 
@@ -44,6 +44,7 @@ def test_alpha_changes_what_it_reaches_and_nothing_else(tmp_path: Path, capsys: 
     changed = {name for name in before if before[name] != after[name]}
     assert {name.split(".")[0] for name in changed} == {
         "rejuvenate/Rejuvenation", "grpo/Rejuvenation+RL", "evaluate/Rejuvenation", "evaluate/Rejuvenation+RL",
+        "diagnose/Rejuvenation-base", "diagnose/Rejuvenation-OverSFT",
     }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def test_each_distinct_node_is_planned_once(tmp_path: Path, capsys: pytest.Captu
     found = nodes(capsys, "-m", "+experiment=tiny_math", *GRID, f"store={tmp_path}")
     assert Counter(node["stage"] for node in found) == {
         "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 4, "grpo": 2 + 4, "evaluate": 4 * (4 + 4 + 4),
+        "diagnose": 4 + 2 * 4,
     }  # fmt: skip
     assert len({node["fingerprint"] for node in found}) == len(found)
 
@@ -198,6 +199,37 @@ def test_too_many_members_are_refused_before_any_is_composed(capsys: pytest.Capt
     assert time.monotonic() - started < 3  # composing them takes hours; counting them, a blink on an idle machine
 
 
+def read(*arguments: str) -> list[sweep.Member]:
+    """The members of a sweep, each with its graph."""
+    members: list[sweep.Member] = []
+
+    def act(composed: list[Composed], search: bool) -> list[None]:
+        members.extend(sweep.read(composed))
+        return [None] * len(composed)
+
+    config.sweep(list(arguments), act)
+    return members
+
+
+def test_diagnoses_that_differ_are_told_apart(tmp_path: Path) -> None:
+    chosen = ("only=[OverSFT,Rejuvenation]", "benchmark=[]", f"store={tmp_path}")
+    merged, graph = sweep.merge(read("+experiment=tiny_math", "rejuvenate.alpha=0.4,0.5", *chosen))
+    assert (
+        [*merged.diagnoses]
+        == [*graph.diagnoses]
+        == [
+            "OverSFT-base",
+            "Rejuvenation-base@alpha=0.4",
+            "Rejuvenation-base@alpha=0.5",
+            "Rejuvenation-OverSFT@alpha=0.4",
+            "Rejuvenation-OverSFT@alpha=0.5",
+        ]
+    )
+    for name, node in graph.diagnoses.items():
+        assert graph.nodes[node.fingerprint] is node and node.label == name
+        assert all(graph.nodes[need.fingerprint] is need for need in node.needs())
+
+
 @pytest.mark.usefixtures("toys")
 def test_a_sweep_is_carried_out_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("-m", *TOYS, "toy_train.rate=2.0,3.0", f"store={tmp_path}")
@@ -225,13 +257,7 @@ def test_a_member_that_fails_leaves_the_others_alone(tmp_path: Path, capsys: pyt
 
 @pytest.mark.usefixtures("toys")
 def test_a_longer_training_continues_the_same_members_shorter_one(tmp_path: Path) -> None:
-    members: list[sweep.Member] = []
-
-    def act(composed: list[Composed], search: bool) -> list[None]:
-        members.extend(sweep.read(composed))
-        return [None] * len(composed)
-
-    config.sweep([*TOYS, "toy_train.rate=2.0,3.0", f"store={tmp_path}"], act)
+    members = read(*TOYS, "toy_train.rate=2.0,3.0", f"store={tmp_path}")
     merged, graph = sweep.merge(members)
     assert merged.name == "toys@rate"
     assert graph.references == sum(member.graph.references for member in members)
