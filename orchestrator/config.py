@@ -262,6 +262,8 @@ def _fails(arguments: list[str]) -> str | None:
         if isinstance(error, AssertionError) or _is_null(arguments[:-1], parent):
             return f"{arguments[-1]}: {parent} is null and has no keys yet; set all of it: '{parent}={{{name}:...}}'"
         siblings = _siblings(arguments[:-1], key)
+        if name in siblings and key[0] not in "+~" and not _fails([*arguments[:-1], f"+{arguments[-1]}"]):
+            return f"{arguments[-1]}: adds what is not there; say so: '+{arguments[-1]}'"
         if siblings:
             return f"{arguments[-1]}: no such key{instead(name, siblings)}"
         options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~")) if _is_group(key) else []

@@ -119,6 +119,10 @@ def test_unknown_names_say_what_is_allowed(capsys: pytest.CaptureFixture[str]) -
     assert messages(capsys, "plan", "+experiment=tiny_math", "cluster=null")[0].startswith(
         "cluster=null: no such cluster"
     )
+    added = "diagnoses={SFT:{checkpoint:ModSFT,reference:base}}"
+    assert messages(capsys, "plan", "+experiment=smoke", added) == [
+        f"{added}: adds what is not there; say so: '+{added}'"
+    ]
     assert "neither a verb" in messages(capsys, "plam", "+experiment=tiny_math")[0]
 
 
