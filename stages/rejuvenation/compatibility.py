@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -13,8 +12,8 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from stages.contract import Input, StageError
 from stages.modeling import checkpoint as checkpoints
-from stages.rejuvenation import architecture
-from stages.rejuvenation.weights import DTYPES, Stored, Weights
+from stages.rejuvenation import architecture, vocabulary
+from stages.rejuvenation.weights import DTYPES, EMBEDDING, NORM, UNEMBEDDING, Stored, Weights
 
 #: Fields of a config that change what equal shapes mean.
 _SAME_CONFIG = (
@@ -32,8 +31,6 @@ _SAME_CONFIG = (
 #: Files of a checkpoint that are read or kept: weights, configs, tokenizer.
 FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
 
-_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id")
-
 #: Mismatching tensors that are listed one by one; a foreign model would fill the screen.
 _LISTED = 8
 
@@ -45,8 +42,13 @@ class Pair:
     base: Weights
     checkpoint: Weights
     config: PretrainedConfig
-    tokenizer: PreTrainedTokenizerBase
     modules: list[architecture.Module]
+    source: Input
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The checkpoint's, which fusion does not need: a large vocabulary takes seconds to load."""
+        return checkpoints.load_tokenizer(self.source)
 
     @property
     def neurons(self) -> int:
@@ -70,16 +72,15 @@ def open_pair(base: Input, checkpoint: Input) -> Pair:
         Weights(model_folder(source), tied=bool(config.tie_word_embeddings))
         for source, config in zip((base, checkpoint), configs, strict=True)
     ]
-    tokenizers = [checkpoints.load_tokenizer(source) for source in (base, checkpoint)]
-    problems = _odd_tensors(weights[0]) + _odd_tensors(weights[1])
-    problems += _differing_tensors(*weights) + differing_tokenizers(*tokenizers)
+    problems = _odd_tensors(weights[0]) + _odd_tensors(weights[1]) + _differing_tensors(*weights)
+    if not vocabulary.same_files(weights[0].folder, weights[1].folder):
+        problems += vocabulary.differences(base, checkpoint)
     layers = configs[1].num_hidden_layers
-    absent = architecture.missing_modules(weights[1].tensors, layers)
-    problems += _shortened([f"{weights[1].folder}: no tensor {name}" for name in absent])
+    problems += _absent_tensors(weights[1], layers)
     if problems:
         raise StageError("\n".join(problems))
     modules = architecture.modules(weights[1].shapes, layers)
-    return Pair(base=weights[0], checkpoint=weights[1], config=configs[1], tokenizer=tokenizers[1], modules=modules)
+    return Pair(base=weights[0], checkpoint=weights[1], config=configs[1], modules=modules, source=checkpoint)
 
 
 def model_folder(source: Input) -> Path:
@@ -92,26 +93,6 @@ def model_folder(source: Input) -> Path:
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise StageError(f"{source.model}: cannot be fetched from the hub: {error}") from None
-
-
-def differing_tokenizers(base: PreTrainedTokenizerBase, checkpoint: PreTrainedTokenizerBase) -> list[str]:
-    """Tokenizers match when vocabulary, merges and special ids do."""
-    problems = []
-    ours, theirs = base.get_vocab(), checkpoint.get_vocab()
-    if ours != theirs:
-        tokens = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
-        first = ", ".join(f"{token!r} ({ours.get(token)}, {theirs.get(token)})" for token in tokens[:3])
-        problems.append(
-            f"tokenizer: {len(tokens)} tokens have other ids in the base ({len(ours)} tokens) than in the checkpoint "
-            f"({len(theirs)} tokens), first: {first}"
-        )
-    if _merges(base) != _merges(checkpoint):
-        problems.append("tokenizer: the merges of the base differ from those of the checkpoint")
-    for name in _SPECIAL:
-        if getattr(base, name) != getattr(checkpoint, name):
-            ids = f"{getattr(base, name)} in the base, {getattr(checkpoint, name)} in the checkpoint"
-            problems.append(f"tokenizer: {name} is {ids}")
-    return problems
 
 
 def _config(source: Input) -> PretrainedConfig:
@@ -155,6 +136,13 @@ def _odd_tensors(weights: Weights) -> list[str]:
     return _shortened([f"{t.file}: {t.name} has dtype {t.dtype}; allowed: {allowed}" for t in odd])
 
 
+def _absent_tensors(weights: Weights, layers: int) -> list[str]:
+    """What a model of this many layers must have, and this one lacks as its base does."""
+    absent = architecture.missing_modules(weights.tensors, layers)
+    absent += [name for name in (EMBEDDING, NORM, UNEMBEDDING) if weights.find(name) is None]
+    return _shortened([f"{weights.folder}: no tensor {name}" for name in absent])
+
+
 def _differing_tensors(base: Weights, checkpoint: Weights) -> list[str]:
     problems = []
     for name in sorted(base.tensors.keys() | checkpoint.tensors.keys()):
@@ -173,9 +161,3 @@ def _shape(tensor: Stored | None) -> str:
 def _shortened(problems: list[str]) -> list[str]:
     rest = len(problems) - _LISTED
     return problems if rest <= 0 else [*problems[:_LISTED], f"... and {rest} more tensors"]
-
-
-def _merges(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """The merges of a BPE tokenizer, None for one without. Only the serialised form has them."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return None if backend is None else json.loads(backend.to_str())["model"].get("merges")

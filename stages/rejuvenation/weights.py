@@ -24,6 +24,7 @@ from stages.rejuvenation.lanes import BLOCK, Buffers
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 EMBEDDING = "model.embed_tokens.weight"
+NORM = "model.norm.weight"
 UNEMBEDDING = "lm_head.weight"
 
 #: dtypes that can be fused: in float32 their values are exact.
@@ -98,7 +99,7 @@ class Weights:
     def __init__(self, folder: Path, *, tied: bool) -> None:
         self.folder = folder
         self.tied = tied
-        self.files = _weight_files(folder)
+        self.files, named = _weight_files(folder)
         self.headers: dict[Path, bytes] = {}
         self.tensors: dict[str, Stored] = {}
         for file in self.files:
@@ -106,6 +107,9 @@ class Weights:
             for name in tensors.keys() & self.tensors.keys():
                 raise StageError(f"{folder}: {name} is in both {self.tensors[name].file.name} and {file.name}")
             self.tensors.update(tensors)
+        absent = sorted(named - self.tensors.keys())
+        if absent:
+            raise StageError(f"{folder / INDEX}: names {absent[0]}, which is in none of its files ({len(absent)} such)")
         self._streams = {file: file.open("rb", buffering=0) for file in self.files}
 
     def find(self, name: str) -> Stored | None:
@@ -191,18 +195,18 @@ def _fill(descriptor: int, buffer: memoryview, first: int, tensor: Stored) -> No
         done += read
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder, in the order of their names."""
+def _weight_files(folder: Path) -> tuple[list[Path], set[str]]:
+    """The safetensors files of a folder, in the order of their names, and the tensors that its index says they have."""
     if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
+        return [folder / SINGLE], set()
     try:
-        index = json.loads((folder / INDEX).read_text())
-        names = sorted(set(index["weight_map"].values()))
+        places: dict[str, str] = json.loads((folder / INDEX).read_text())["weight_map"]
+        names = sorted(set(places.values()))
     except FileNotFoundError:
         raise StageError(f"{folder}: neither {SINGLE} nor {INDEX}: only safetensors checkpoints are read") from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise StageError(f"{folder / INDEX}: not a readable index ({error!r})") from None
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise StageError(f"{folder}: {INDEX} names files that are missing: {', '.join(missing)}")
-    return [folder / name for name in names]
+    return [folder / name for name in names], set(places)

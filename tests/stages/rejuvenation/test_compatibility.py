@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.contract import StageError
 from stages.rejuvenation import compatibility
@@ -75,9 +76,47 @@ def test_all_tensors_that_differ_are_named_at_once(pair: tuple[Path, Path]) -> N
     assert "model.extra.weight: absent in the base, shape [3] in the checkpoint" in message
 
 
+def test_a_tensor_that_both_lack_is_named(pair: tuple[Path, Path]) -> None:
+    for folder in pair:
+        edit_tensors(folder, model__norm__weight=None, model__layers__1__mlp__up_proj__weight=None)
+    with pytest.raises(StageError) as caught:
+        open_pair(pair)
+    names = ("model.layers.1.mlp.up_proj.weight", "model.norm.weight")
+    assert str(caught.value).splitlines() == [f"{pair[1]}: no tensor {name}" for name in names]
+
+
+def test_tokens_that_sft_added_are_refused(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    model = AutoModelForCausalLM.from_pretrained(pair[1])
+    tokenizer = AutoTokenizer.from_pretrained(pair[1])
+    tokenizer.add_tokens(["<think>", "</think>"])
+    tokenizer.save_pretrained(tmp_path / "added")
+    model.save_pretrained(tmp_path / "added")  # room for them was there already, as in Qwen's padded vocabularies
+    with pytest.raises(StageError, match=r"2 tokens have other ids .*, first: '</think>' \(None, 301\), '<think>'"):
+        open_pair((pair[0], tmp_path / "added"))
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(tmp_path / "added")
+    with pytest.raises(StageError, match="config vocab_size: 300 in the base, 302 in the checkpoint"):
+        open_pair((pair[0], tmp_path / "added"))
+
+
 def test_rotary_buffers_of_old_checkpoints_are_no_parameters(pair: tuple[Path, Path]) -> None:
     edit_tensors(pair[0], model__layers__0__self_attn__rotary_emb__inv_freq=torch.ones(4))
     open_pair(pair)
+
+
+def test_quantised_checkpoints_are_refused(pair: tuple[Path, Path]) -> None:
+    edit_config(pair[1], quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(StageError, match=r"sft: quantised checkpoints are not supported \(quantization_config\)"):
+        open_pair(pair)
+
+
+def test_pickled_weights_are_refused(pair: tuple[Path, Path]) -> None:
+    torch.save(load_file(pair[1] / "model.safetensors"), pair[1] / "pytorch_model.bin")
+    (pair[1] / "model.safetensors").unlink()
+    with pytest.raises(
+        StageError, match=r"sft: neither model\.safetensors nor .*: only safetensors checkpoints are read"
+    ):
+        open_pair(pair)
 
 
 def test_quantised_tensors_are_refused(pair: tuple[Path, Path]) -> None:
@@ -123,3 +162,10 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path, pair: tuple[Path, Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(StageError, match=r"empty: no usable model config"):
         open_pair((tmp_path / "empty", pair[1]))
+
+
+def test_tokenizers_that_were_only_written_otherwise_match(pair: tuple[Path, Path]) -> None:
+    file = pair[1] / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()), indent=3))
+    (pair[1] / "chat_template.jinja").write_text("{{ messages }}")
+    assert open_pair(pair).tokenizer.eos_token == "<eos>"
