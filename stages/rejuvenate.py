@@ -7,13 +7,16 @@ makes has the layout, dtypes, config and tokenizer of the one it takes.
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages.contract import Context, StageError
+
+if TYPE_CHECKING:
+    from stages.rejuvenation.architecture import Module
+    from stages.rejuvenation.reset_set import ResetSet
 
 VERSION = 1
 MAKES = ("checkpoint",)
@@ -27,10 +30,17 @@ class Config:
         alpha: weight of the checkpoint in the fusion, a fraction (equation 1): 1 keeps it, 0 is the base.
         rho: fraction of all neurons that one target selects (section 3.4.2), at most the attribution's `keep`;
             0 is fusion alone and needs no attribution.
+        neurons: which are reset: those that the attribution selects (the paper), or, as a control, as many of each
+            module drawn at random.
+        seed: of that draw.
+        reset_alpha: weight of the checkpoint in what reset neurons are set to, a fraction: 0 is the base (the paper).
     """
 
     alpha: Annotated[float, Field(ge=0, le=1)]
     rho: Annotated[float, Field(ge=0, le=1)]
+    neurons: Literal["attributed", "random"] = "attributed"
+    seed: Annotated[int, Field(ge=0)] = 0
+    reset_alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 def takes(config: Config) -> tuple[str, ...]:
@@ -38,37 +48,58 @@ def takes(config: Config) -> tuple[str, ...]:
     return ("base", "checkpoint", "attribution") if config.rho > 0 else ("base", "checkpoint")
 
 
+def check(config: Config) -> list[str]:
+    """What the types of the fields cannot say."""
+    if config.seed and config.neurons != "random":
+        return [f"seed: {config.seed} has no effect; it is of the draw of neurons=random"]
+    return []
+
+
 def run(config: Config, context: Context) -> dict[str, Any]:
-    """Select the neurons, then fuse and reset tensor by tensor: no model is ever loaded."""
+    """Select the neurons, then fuse and reset block by block: no model is ever loaded."""
     from stages.rejuvenation import compatibility, fusion, reset_set
 
     pair = compatibility.open_pair(context.inputs["base"], context.inputs["checkpoint"])
-    if config.rho > 0:
-        attribution = _attribution(config, context, neurons=pair.neurons)
-        chosen = reset_set.union(attribution, pair.modules, config.rho)
-    else:
-        chosen = reset_set.empty(pair.modules)
+    chosen, ties = _chosen(config, context, pair.modules)
 
     def tick(done: int, total: int) -> None:
         context.progress.update(done, total, note="elements written")
 
-    recipe = fusion.Recipe(config.alpha, chosen)
+    recipe = fusion.Recipe(config.alpha, chosen, config.reset_alpha)
     fusion.write(pair.checkpoint, pair.base, recipe, context.output / "model", tick, context.resources.cpus)
     reset_set.write(context.output, chosen)
-    summary = {"alpha": config.alpha, "rho": config.rho, **reset_set.summarise(chosen, pair.checkpoint)}
+    summary = {
+        "alpha": config.alpha,
+        "rho": config.rho,
+        "selection": config.neurons,
+        "reset_alpha": config.reset_alpha,
+        **ties,
+        **reset_set.summarise(chosen, pair.checkpoint),
+    }
     (context.output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return {name: value for name, value in summary.items() if not isinstance(value, dict)}
 
 
-def _attribution(config: Config, context: Context, *, neurons: int) -> Path:
-    """The folder of the attribution, if it can serve this rho and this checkpoint."""
-    from stages.rejuvenation.attribution_files import SUMMARY
+def _chosen(config: Config, context: Context, modules: list[Module]) -> tuple[ResetSet, dict[str, float]]:
+    """The neurons to reset, and how many of those that a target selects nearly tie with the cut (none at rho 0)."""
+    from stages.rejuvenation import reset_set
+    from stages.rejuvenation.attribution_files import read_summary
 
+    if config.rho == 0:
+        return reset_set.empty(modules), {}
     folder = context.inputs["attribution"].path
     assert folder is not None, "an attribution is always an artifact"
-    summary = json.loads((folder / SUMMARY).read_text())
+    summary = read_summary(folder)
     if config.rho > summary["keep"]:
         raise StageError(f"rejuvenate.rho: {config.rho}; allowed: at most attribute.keep, which is {summary['keep']}")
+    neurons = sum(module.neurons for module in modules if module.kind in summary["modules"])
     if summary["neurons"] != neurons:
-        raise StageError(f"{folder}: attribution of {summary['neurons']} neurons, but the checkpoint has {neurons}")
-    return folder
+        kinds = ", ".join(summary["modules"])
+        raise StageError(
+            f"{folder}: attribution of {summary['neurons']} neurons of {kinds}; the checkpoint has {neurons}"
+        )
+    chosen, near_ties = reset_set.union(folder, modules, config.rho)
+    if config.neurons == "random":
+        chosen = reset_set.drawn_like(chosen, config.seed)
+    mean = sum(near_ties) / len(near_ties) if near_ties else 0.0
+    return chosen, {"near_ties_per_target": mean, "tie_band": summary["tie_band"]}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from stages.contract import StageError
-from stages.rejuvenation import attribution_files, ranking
+from stages.rejuvenation import attribution_files
 from stages.rejuvenation.architecture import Module
 from stages.rejuvenation.weights import Stored, Weights
 
@@ -70,22 +72,40 @@ def empty(modules: list[Module]) -> ResetSet:
     return ResetSet(modules, {module.name: torch.zeros(module.neurons, dtype=torch.bool) for module in modules})
 
 
-def union(attribution: Path, modules: list[Module], rho: float) -> ResetSet:
-    """The union over all targets of the ceil(rho * neurons) best neurons of each (equation 4).
+def union(attribution: Path, modules: list[Module], rho: float) -> tuple[ResetSet, list[int]]:
+    """The union over all targets of what each selects at `rho` (equation 4), and the near-ties of each target.
 
     Raises:
         StageError: the attribution is of a model with other modules.
     """
-    chosen = empty(modules)
-    count = ranking.budget(rho, sum(module.neurons for module in modules))
-    for names, number, index in attribution_files.read_heads(attribution, count):
-        for code, name in enumerate(names):
-            rows = torch.from_numpy(index[number == code].astype("int64"))
-            mask = chosen.masks.get(name)
-            if mask is None or (len(rows) and int(rows.max()) >= len(mask)):
+    starts = dict(zip([m.name for m in modules], np.cumsum([0, *(m.neurons for m in modules)]).tolist(), strict=False))
+    sizes = {module.name: module.neurons for module in modules}
+    chosen, near_ties = np.zeros(sum(sizes.values()), dtype=bool), []
+    for target in attribution_files.read_selected(attribution, modules, rho):
+        largest = np.full(len(target.names), -1)
+        np.maximum.at(largest, target.number, target.index)
+        for name, index in zip(target.names, largest.tolist(), strict=True):
+            if index >= sizes.get(name, 0):
                 raise StageError(f"{attribution}: its {name} does not exist in the checkpoint, or is larger there")
-            mask[rows] = True
-    return chosen
+        chosen[np.array([starts.get(name, 0) for name in target.names])[target.number] + target.index] = True
+        near_ties.append(target.near_ties)
+    parts = torch.from_numpy(chosen).split(list(sizes.values()))
+    return ResetSet(modules, dict(zip(sizes, parts, strict=True))), near_ties
+
+
+def drawn_like(chosen: ResetSet, seed: int) -> ResetSet:
+    """As many neurons of each module as `chosen` has there, drawn at random: a control for what choosing them does.
+
+    The draw of a module depends on the seed and the module's name alone, so that a larger number contains a smaller.
+    """
+    masks = {}
+    for module in chosen.modules:
+        digest = hashlib.sha256(f"{seed} {module.name}".encode()).digest()
+        draw = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+        masks[module.name] = torch.zeros(module.neurons, dtype=torch.bool)
+        order = torch.randperm(module.neurons, generator=draw)
+        masks[module.name][order[: int(chosen.masks[module.name].sum())]] = True
+    return ResetSet(chosen.modules, masks)
 
 
 def write(folder: Path, chosen: ResetSet) -> None:

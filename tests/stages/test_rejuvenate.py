@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -42,10 +43,10 @@ def context(output: Path, **inputs: Path) -> Context:
     )
 
 
-def rejuvenated(study: SimpleNamespace, name: str, *, alpha: float, rho: float) -> Path:
+def rejuvenated(study: SimpleNamespace, name: str, *, alpha: float, rho: float, **options: Any) -> Path:
     """The artifact of one rejuvenation of the study's checkpoint."""
     inputs = {"base": study.base, "checkpoint": study.sft} | ({"attribution": study.attribution} if rho else {})
-    config = rejuvenate.Config(alpha=alpha, rho=rho)
+    config = rejuvenate.Config(alpha=alpha, rho=rho, **options)
     assert rejuvenate.takes(config) == tuple(inputs)
     rejuvenate.run(config, context(study.folder / name, **inputs))
     return study.folder / name
@@ -55,16 +56,28 @@ def tensors(model: Path) -> dict[str, torch.Tensor]:
     return {name: value for file in sorted(model.glob("*.safetensors")) for name, value in load_file(file).items()}
 
 
-def expected(study: SimpleNamespace, alpha: float, reset: pd.DataFrame) -> dict[str, torch.Tensor]:
+def expected(
+    study: SimpleNamespace, alpha: float, reset: pd.DataFrame, *, reset_alpha: float = 0.0
+) -> dict[str, torch.Tensor]:
     """The design's formula for a reset set."""
-    base = tensors(study.base)
-    result = {name: reference.bare_formula(ours, base[name], alpha) for name, ours in tensors(study.sft).items()}
+    sft, base = tensors(study.sft), tensors(study.base)
+    result = {name: reference.bare_formula(ours, base[name], alpha) for name, ours in sft.items()}
+    values = {name: reference.bare_formula(ours, base[name], reset_alpha) for name, ours in sft.items()}
     for module, index in reset.itertuples(index=False):
         at = (slice(None), index) if module.endswith(reference.WRITERS) else index
-        result[f"{module}.weight"][at] = base[f"{module}.weight"][at].to(result[f"{module}.weight"].dtype)
+        result[f"{module}.weight"][at] = values[f"{module}.weight"][at]
         if f"{module}.bias" in result and not module.endswith(reference.WRITERS):
-            result[f"{module}.bias"][index] = base[f"{module}.bias"][index].to(result[f"{module}.bias"].dtype)
+            result[f"{module}.bias"][index] = values[f"{module}.bias"][index]
     return result
+
+
+def reset_of(artifact: Path) -> pd.DataFrame:
+    return pq.read_table(artifact / "reset.parquet").to_pandas()
+
+
+def summary_of(artifact: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((artifact / "summary.json").read_text())
+    return summary
 
 
 def same_bits(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
@@ -92,13 +105,13 @@ def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.mark.parametrize(("alpha", "rho"), [(0.5, 0.01), (0.3, 0.1), (1.0, 0.02), (0.0, 0.02), (0.45, 0.0)])
 def test_weights_are_the_formula_bit_for_bit(study: SimpleNamespace, alpha: float, rho: float) -> None:
     artifact = rejuvenated(study, f"{alpha}-{rho}", alpha=alpha, rho=rho)
-    reset = pq.read_table(artifact / "reset.parquet").to_pandas()
+    reset = reset_of(artifact)
     assert (len(reset) > 0) == (rho > 0)
     assert same_bits(tensors(artifact / "model"), expected(study, alpha, reset))
 
 
 def test_reset_set_is_the_union_of_the_best_of_the_reference(study: SimpleNamespace) -> None:
-    reset = pq.read_table(rejuvenated(study, "union", alpha=0.5, rho=0.02) / "reset.parquet").to_pandas()
+    reset = reset_of(rejuvenated(study, "union", alpha=0.5, rho=0.02))
     found = set(reset.itertuples(index=False, name=None))
     model = reference.Model(study.sft)
     ids = {row["sample"]: row["input_ids"] for row in pq.read_table(study.attribution / "tokens.parquet").to_pylist()}
@@ -130,7 +143,7 @@ def test_layout_metadata_and_companions_are_those_of_the_checkpoint(study: Simpl
 
 
 def test_keep_1_and_rho_1_reset_every_neuron_with_a_positive_score(study: SimpleNamespace) -> None:
-    reset = pq.read_table(rejuvenated(study, "all", alpha=0.5, rho=1.0) / "reset.parquet").to_pandas()
+    reset = reset_of(rejuvenated(study, "all", alpha=0.5, rho=1.0))
     scored = pq.read_table(study.attribution / "neurons.parquet").to_pandas()
     assert (scored["score"] > 0).all()
     pairs = scored[["module", "index"]].drop_duplicates()
@@ -139,8 +152,8 @@ def test_keep_1_and_rho_1_reset_every_neuron_with_a_positive_score(study: Simple
 
 def test_summary_counts_what_was_reset(study: SimpleNamespace) -> None:
     artifact = rejuvenated(study, "summary", alpha=0.5, rho=0.05)
-    summary = json.loads((artifact / "summary.json").read_text())
-    reset = pq.read_table(artifact / "reset.parquet").to_pandas()
+    summary = summary_of(artifact)
+    reset = reset_of(artifact)
     sft, base = tensors(study.sft), tensors(study.base)
     marked = {name: torch.zeros(value.shape) for name, value in sft.items()}
     for module, index in reset.itertuples(index=False):
@@ -165,6 +178,41 @@ def test_summary_counts_what_was_reset(study: SimpleNamespace) -> None:
     )
 
 
+def test_a_control_resets_as_many_neurons_of_each_module_but_other_ones(study: SimpleNamespace) -> None:
+    chosen = rejuvenated(study, "chosen", alpha=0.5, rho=0.05)
+    control = rejuvenated(study, "control", alpha=0.5, rho=0.05, neurons="random", seed=7)
+    ours, theirs = summary_of(control), summary_of(chosen)
+    assert ours.pop("selection") == "random" and theirs.pop("selection") == "attributed"
+    assert ours == theirs  # the ratios of the model and of each module, kind and layer too
+    both = [set(reset_of(artifact).itertuples(index=False, name=None)) for artifact in (control, chosen)]
+    assert both[0] != both[1]
+    assert same_bits(tensors(control / "model"), expected(study, 0.5, reset_of(control)))
+    again = rejuvenated(study, "again", alpha=0.1, rho=0.05, neurons="random", seed=7)
+    assert reset_of(again).equals(reset_of(control))
+    assert not reset_of(rejuvenated(study, "seed 8", alpha=0.5, rho=0.05, neurons="random", seed=8)).equals(
+        reset_of(control)
+    )
+
+
+@pytest.mark.parametrize(("alpha", "reset_alpha"), [(0.5, 1.0), (0.6, 0.2), (1.0, 0.3), (0.0, 1.0)])
+def test_neurons_may_be_reset_to_another_fusion(study: SimpleNamespace, alpha: float, reset_alpha: float) -> None:
+    artifact = rejuvenated(study, f"{alpha} {reset_alpha}", alpha=alpha, rho=0.05, reset_alpha=reset_alpha)
+    reset = reset_of(artifact)
+    assert len(reset) > 0
+    assert same_bits(tensors(artifact / "model"), expected(study, alpha, reset, reset_alpha=reset_alpha))
+
+
+def test_a_reset_to_the_same_fusion_changes_nothing(study: SimpleNamespace) -> None:
+    reset = rejuvenated(study, "same", alpha=0.3, rho=0.1, reset_alpha=0.3)
+    plain = rejuvenated(study, "plain", alpha=0.3, rho=0.0)
+    assert same_bits(tensors(reset / "model"), tensors(plain / "model"))
+
+
+def test_alpha_0_without_reset_is_the_base_in_the_dtype_of_the_checkpoint(study: SimpleNamespace) -> None:
+    made, sft = tensors(rejuvenated(study, "base again", alpha=0.0, rho=0.0) / "model"), tensors(study.sft)
+    assert same_bits(made, {name: values.to(sft[name].dtype) for name, values in tensors(study.base).items()})
+
+
 def test_alpha_1_without_reset_copies_the_files(study: SimpleNamespace) -> None:
     model = rejuvenated(study, "copy", alpha=1.0, rho=0.0) / "model"
     assert all((model / file.name).read_bytes() == file.read_bytes() for file in study.sft.iterdir())
@@ -173,10 +221,30 @@ def test_alpha_1_without_reset_copies_the_files(study: SimpleNamespace) -> None:
 def test_a_rho_above_keep_is_refused(tmp_path: Path) -> None:
     base = tiny_models.base(tmp_path / "base")
     (tmp_path / "attribution").mkdir()
-    (tmp_path / "attribution/summary.json").write_text('{"keep": 0.1, "neurons": 1}')
+    summary = {"keep": 0.1, "neurons": 1, "modules": ["q_proj"], "ranking": "model", "sign": "positive", "tie_band": 0}
+    (tmp_path / "attribution/summary.json").write_text(json.dumps(summary))
     study = SimpleNamespace(folder=tmp_path, base=base, sft=base, attribution=tmp_path / "attribution")
     with pytest.raises(StageError, match=r"rejuvenate\.rho: 0\.2; allowed: at most attribute\.keep, which is 0\.1"):
         rejuvenated(study, "greedy", alpha=0.5, rho=0.2)
+    with pytest.raises(StageError, match="attribution of 1 neurons of q_proj; the checkpoint has 64"):
+        rejuvenated(study, "foreign", alpha=0.5, rho=0.1)
+
+
+def test_an_attribution_of_two_kinds_resets_no_other(tmp_path: Path) -> None:
+    base = tiny_models.base(tmp_path / "base")
+    sft = tiny_models.sft(tmp_path / "sft", base)
+    rows = tiny_models.calibration(tmp_path / "calibration.jsonl")
+    writers = attribute.Config(
+        samples=2, targets_per_sample=3, keep=1.0, dtype="float32", modules=["o_proj", "down_proj"]
+    )
+    attribute.run(writers, context(tmp_path / "attribution", base=base, checkpoint=sft, calibration=rows))
+    study = SimpleNamespace(folder=tmp_path, base=base, sft=sft, attribution=tmp_path / "attribution")
+    artifact = rejuvenated(study, "writers", alpha=0.5, rho=0.1)
+    reset, summary = reset_of(artifact), summary_of(artifact)
+    assert set(reset["module"].str.split(".").str[-1]) == {"o_proj", "down_proj"}
+    assert summary["neurons"] == 2 * (32 + 16 + 16 + 32 + 48 + 48 + 48)  # of all kinds, whatever takes part
+    assert summary["reset_ratio"] == len(reset) / summary["neurons"]
+    assert summary["near_ties_per_target"] >= 0 and summary["tie_band"] == 1e-4
 
 
 def test_an_infinity_is_refused_by_tensor_and_index(tmp_path: Path) -> None:
@@ -206,7 +274,26 @@ def test_a_tied_unembedding_may_be_stored_on_either_side(tmp_path: Path) -> None
     assert "lm_head.weight" not in tensors(rejuvenated(swapped, "swapped", alpha=0.4, rho=0.0) / "model")
 
 
-@pytest.mark.parametrize("wrong", [{"alpha": 1.1}, {"alpha": -0.1}, {"rho": 2.0}, {"rho": math.nan}, {"alpha": "0.5"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"alpha": 1.1},
+        {"alpha": -0.1},
+        {"rho": 2.0},
+        {"rho": math.nan},
+        {"alpha": "0.5"},
+        {"reset_alpha": 2.0},
+        {"neurons": "all"},
+        {"seed": -1},
+    ],
+)
 def test_config_refuses_what_is_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         rejuvenate.Config(**({"alpha": 0.5, "rho": 0.01} | wrong))
+
+
+def test_a_seed_without_a_draw_is_refused() -> None:
+    assert rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.01)) == []
+    assert rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.01, neurons="random", seed=1)) == []
+    (message,) = rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.01, seed=1))
+    assert message == "seed: 1 has no effect; it is of the draw of neurons=random"
