@@ -17,10 +17,25 @@ Change is always checkpoint - reference. `[model]` stands for two columns or key
                            logit less the position's mean logit, and of the probability: logit_mean, logit_q05, ...
     distributions.parquet  a token at one of `shown` positions: sample, t, y, token, text, logit_[model], p_[model],
                            rank_[model]
+    target_tokens.parquet  a token that is a target (figure 8): token, text, count
+    targets.parquet        a target of the attribution (figure 9): target, sample, t, y, entropy_[model], and h_base,
+                           h_sft of the attribution's own two models
+    attribution_modules.parquet  a module that took part (figure 7): rank, module, layer, kind, neurons, positive,
+                           negative: sums of the scores of either sign of all its neurons, mean over the targets
+    attribution_neurons.parquet  one of the best neurons (figure 7): rank, module, layer, kind, index, score,
+                           magnitude: means over all targets, 0 where it is not kept; targets: how many keep it
+    concentration.parquet  a share of the neurons, the best of each target: share, held: the part of the whole
+                           positive contribution (of all magnitudes, where sign is absolute) that they hold, mean over
+                           the targets and quantiles held_q05, held_q50, held_q95; up to the attribution's `keep`
+    resets.parquet         a module (figure 10): module, layer, kind, neurons, selected (at rho, by any target), ratio
+    overlaps.parquet       a pair of samples: sample_a, sample_b, size_a, size_b, intersection, jaccard of the sets that
+                           rho selects for each alone, and intersection_chance, jaccard_chance: what is expected of
+                           random sets with the same numbers in every module
     sharpness.parquet      a loss around a model: model, along (none, random, change), direction, scale (s, with its
                            sign), nll, applied (norm of what really moved / norm of the matrices)
 
-and `summary.json`.
+and `summary.json`. The seven from target_tokens to overlaps need an attribution; their sequences and the numbers of
+their samples are the attribution's, which may have been made of another calibration set.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -34,17 +35,18 @@ class Moments:
         size = change.numel()
         if size == 0:
             return
-        variance, mean = (value.item() for value in torch.var_mean(change.double(), correction=0))
+        exact = change.double()
+        mean = exact.sum().item() / size
+        exact = exact.sub_(mean).view(-1)
         total, step = self.count + size, mean - self.mean
-        self.deviations += size * variance + step**2 * self.count * size / total
+        self.deviations += torch.dot(exact, exact).item() + step**2 * self.count * size / total
         self.mean += step * size / total
         self.count = total
         magnitude = change.abs()
         self.absolute += magnitude.sum(dtype=torch.float64).item()
-        place = int(magnitude.argmax())
-        largest = magnitude.view(-1)[place].item()
+        largest = magnitude.max().item()
         if largest > self.largest:
-            index = [int(i) for i in np.unravel_index(place, tuple(change.shape))]
+            index = (magnitude == largest).nonzero()[0].tolist()
             self.largest, self.at = largest, [start + index[0], *index[1:]] if index else []
 
     @property
@@ -94,14 +96,12 @@ class SpikeMap:
 
     def add(self, change_RC: Tensor, start: int) -> None:
         """Add a block of rows that begins at row `start` of the matrix."""
-        magnitude_RC = change_RC.abs()
+        magnitude_RC = change_RC.abs().numpy()
         stop = start + len(magnitude_RC)
-        for cell, (first, end) in enumerate(zip(self._rows, self._rows[1:], strict=False)):
+        for cells, (first, end) in zip(self.largest, pairwise(self._rows), strict=True):
             if first < stop and end > start:
-                largest_C = magnitude_RC[max(first - start, 0) : end - start].amax(0).numpy()
-                np.maximum(
-                    self.largest[cell], np.maximum.reduceat(largest_C, self._columns[:-1]), out=self.largest[cell]
-                )
+                largest_C = magnitude_RC[max(first - start, 0) : end - start].max(axis=0)
+                np.maximum(cells, np.maximum.reduceat(largest_C, self._columns[:-1]), out=cells)
 
 
 def _edges(size: int, cells: int) -> list[int]:

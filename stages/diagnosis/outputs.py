@@ -73,10 +73,9 @@ def measure(
     return found
 
 
-def entropies(model: PreTrainedModel, samples: list[Sample], batch: int, tick: Tick) -> list[np.ndarray]:
-    """Entropies in nats at the positions of each sample."""
-    found = measure(model, samples, [], 1, batch, tick).entropy_P
-    return np.split(found, np.cumsum([len(sample.positions) for sample in samples])[:-1])
+def entropies(model: PreTrainedModel, samples: list[Sample], batch: int, tick: Tick) -> np.ndarray:
+    """Entropies in nats at all positions of the samples."""
+    return measure(model, samples, [], 1, batch, tick).entropy_P
 
 
 def _fill(found: Outputs, span: slice, logits_CV: Tensor, y_C: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""`tokens.parquet`, `ranks.parquet`, `distributions.parquet`: the predictions of two models side by side."""
+"""What two models predict, side by side: `tokens`, `ranks`, `distributions` and `targets.parquet`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
+from stages.diagnosis.attributed import Attributed
 from stages.diagnosis.forward import Sample
 from stages.diagnosis.outputs import Outputs
 
 TOKENS = "tokens.parquet"
 RANKS = "ranks.parquet"
 DISTRIBUTIONS = "distributions.parquet"
+TARGETS = "targets.parquet"
 
 MODELS = ("reference", "checkpoint")
 
@@ -35,6 +37,11 @@ _DISTRIBUTIONS = pa.schema(
     + [("token", pa.int32()), ("text", pa.string())]
     + [(f"{name}_{m}", pa.float32()) for name in ("logit", "p") for m in MODELS]
     + [(f"rank_{m}", pa.int32()) for m in MODELS]
+)
+_TARGETS = pa.schema(
+    [("target", pa.int32()), *_AT]
+    + [(f"entropy_{m}", pa.float32()) for m in MODELS]
+    + [(name, pa.float64()) for name in ("h_base", "h_sft")]
 )
 
 #: The predictions of both models, by `MODELS`.
@@ -88,6 +95,17 @@ def write_distributions(
                 row |= {f"{name}_{model}": values[model][token].item() for model in both}
             rows.append(row)
     pq.write_table(pa.Table.from_pylist(rows, schema=_DISTRIBUTIONS), folder / DISTRIBUTIONS)
+
+
+def write_targets(folder: Path, attributed: Attributed, entropies: dict[str, np.ndarray]) -> dict[str, float]:
+    """One row a target of the attribution: its entropy in both models, and in those of the attribution itself.
+
+    `entropies` of each model are in the order of the targets. Returns their means.
+    """
+    columns: dict[str, Any] = {"target": np.arange(len(attributed.targets["t"])), **attributed.targets}
+    columns |= {f"entropy_{model}": values for model, values in entropies.items()}
+    pq.write_table(pa.table({name: columns[name] for name in _TARGETS.names}, schema=_TARGETS), folder / TARGETS)
+    return {f"entropy_at_targets_{model}": float(values.mean(dtype=np.float64)) for model, values in entropies.items()}
 
 
 def summarise(both: Both) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`weights.parquet`, `changes.parquet`, `maps.parquet`: how far every tensor moved, streamed over both checkpoints.
 
 Change is checkpoint - reference, in float32; sums are float64. Every tensor is read twice: how much of it lies beyond
-k sigma can be counted only when sigma is known.
+k sigma can be counted only when sigma is known. Several tensors are in work at once, each on one thread.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from torch import Tensor
 
 from stages.contract import StageError
 from stages.diagnosis.change import Moments, SpikeMap, edge, histogram
+from stages.rejuvenation import lanes
 from stages.rejuvenation.compatibility import Pair
-from stages.rejuvenation.weights import Stored, Weights, not_finite, row_blocks
+from stages.rejuvenation.lanes import Buffers
+from stages.rejuvenation.weights import Stored, largest_block, not_finite, row_blocks
 
 WEIGHTS = "weights.parquet"
 CHANGES = "changes.parquet"
@@ -56,23 +59,27 @@ class Settings:
     cells: int
 
 
-def measure(pair: Pair, settings: Settings, folder: Path, tick: Callable[[], None]) -> list[dict[str, Any]]:
+def measure(
+    pair: Pair, settings: Settings, folder: Path, tick: Callable[[], None], *, threads: int
+) -> list[dict[str, Any]]:
     """Write the three files, call `tick` after each tensor, and return the rows of weights.parquet.
 
     Raises:
         StageError: a value of either checkpoint is not finite, or their difference overflows float32.
     """
     rows, bins, maps = [], [], []
-    for name, tensor in pair.checkpoint.parameters.items():
-        row, counts_2N, spikes = _measure_tensor(pair, tensor, settings)
+    tensors = pair.checkpoint.parameters
+    work = partial(_measure_tensor, pair, settings)
+    found = lanes.run(work, tensors.values(), elements=largest_block(tensors.values()), threads=threads)
+    for name, (row, counts_2N, spikes) in zip(tensors, found, strict=True):
         rows.append({"tensor": name, **dict(zip(("layer", "kind"), place(name), strict=True)), **row})
         bins += [{"tensor": name, **of_bin} for of_bin in _bins(counts_2N, row["unchanged"], settings.bins)]
         if spikes is not None:
             height, width = spikes.largest.shape
             maps.append({"tensor": name, "rows": height, "columns": width, "largest": spikes.largest.ravel()})
         tick()
-    for file, found, schema in ((WEIGHTS, rows, _WEIGHTS), (CHANGES, bins, _CHANGES), (MAPS, maps, _MAPS)):
-        pq.write_table(pa.Table.from_pylist(found, schema=schema), folder / file)
+    for file, of_file, schema in ((WEIGHTS, rows, _WEIGHTS), (CHANGES, bins, _CHANGES), (MAPS, maps, _MAPS)):
+        pq.write_table(pa.Table.from_pylist(of_file, schema=schema), folder / file)
     return rows
 
 
@@ -96,22 +103,25 @@ def place(name: str) -> tuple[int | None, str]:
 
 
 def _measure_tensor(
-    pair: Pair, tensor: Stored, settings: Settings
+    pair: Pair, settings: Settings, buffers: Buffers, tensor: Stored
 ) -> tuple[dict[str, Any], np.ndarray, SpikeMap | None]:
     """The row of weights.parquet, the counts of the histogram, and the map, if the tensor is a matrix."""
     moments, unchanged, magnitudes = Moments(), 0, [_Magnitude(), _Magnitude()]
     counts_2N = histogram(torch.empty(0), settings.bins)
     spikes = SpikeMap((tensor.shape[0], tensor.shape[1]), settings.cells) if len(tensor.shape) == 2 else None
-    for start, theirs, ours, change in _blocks(pair, tensor):
+    for start, theirs, ours, change in _blocks(pair, tensor, buffers):
         moments.add(change, start)
-        unchanged += int((change == 0).sum())
+        unchanged += change.numel() - int(change.count_nonzero())
         counts_2N = counts_2N + histogram(change, settings.bins)
         for magnitude, values in zip(magnitudes, (theirs, ours), strict=True):
             magnitude.add(values)
         if spikes is not None:
             spikes.add(change, start)
     limit, mean = settings.sigma * moments.deviation, moments.mean
-    beyond = sum(int(((change.double() - mean).abs() > limit).sum()) for _, _, _, change in _blocks(pair, tensor))
+    beyond = sum(
+        int((change.double().sub_(mean).abs_() > limit).count_nonzero())
+        for _, _, _, change in _blocks(pair, tensor, buffers)
+    )
     reference, checkpoint = (magnitude.columns(tensor.elements) for magnitude in magnitudes)
     row = {
         "shape": list(tensor.shape),
@@ -131,27 +141,19 @@ def _measure_tensor(
     return row, counts_2N, spikes
 
 
-def _blocks(pair: Pair, tensor: Stored) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+def _blocks(pair: Pair, tensor: Stored, buffers: Buffers) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
     """First row, reference, checkpoint and change of one block of rows after the other, in float32."""
+    other = pair.base.find(tensor.name)
+    assert other is not None, f"{tensor.name}: the pair was found to match"
     for span in row_blocks(tensor.shape):
-        theirs, ours = _rows(pair.base, tensor.name, span), _rows(pair.checkpoint, tensor.name, span)
-        change = ours - theirs
-        if not torch.isfinite(change).all():
-            stored = ((pair.base, theirs), (pair.checkpoint, ours))
-            damage = [not_finite(_stored(weights, tensor.name), values, span[0]) for weights, values in stored]
+        theirs = pair.base.rows(other, *span, buffers.theirs)
+        ours = pair.checkpoint.rows(tensor, *span, buffers.ours)
+        change = ours.float() - theirs.float()
+        if not math.isfinite(change.sum(dtype=torch.float64)):  # finite float32 cannot overflow that
+            damage = [not_finite(other, theirs, span[0]), not_finite(tensor, ours, span[0])]
             overflow = f"{tensor.file}: {tensor.name}: its change overflows float32"
             raise StageError("\n".join(line for line in damage if line) or overflow)
-        yield span[0], theirs, ours, change
-
-
-def _rows(weights: Weights, name: str, span: tuple[int, int]) -> Tensor:
-    return weights.rows(_stored(weights, name), *span).float()
-
-
-def _stored(weights: Weights, name: str) -> Stored:
-    found = weights.find(name)
-    assert found is not None, f"{name}: the pair was found to match"
-    return found
+        yield span[0], theirs.float(), ours.float(), change
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedModel
 
-from stages import diagnose
+from stages import attribute, diagnose, rejuvenate
 from stages.contract import Context, Resources, StageError
 from stages.diagnosis import outputs
 from stages.progress import Progress
@@ -44,22 +44,24 @@ CONFIG = {
 }
 
 
+def context(output: Path, *, batch: int = 2, **inputs: Path) -> Context:
+    output.mkdir()
+    return Context(
+        inputs={kind: tiny_models.source(path) for kind, path in inputs.items()},
+        work=output.parent,
+        output=output,
+        resources=Resources(per_device_batch=batch),
+        progress=Progress(output.parent / f"{output.name}.progress.json"),
+    )
+
+
 def run(folder: Path, name: str, *, batch: int = 2, **options: object) -> Path:
     """Diagnose `folder/sft` against `folder/base`, and return the artifact."""
     config = diagnose.Config(**(CONFIG | options))
     paths = {"reference": folder / "base", "checkpoint": folder / "sft", "calibration": folder / "calibration.jsonl"}
     paths["attribution"] = folder / "attribution"
-    (folder / name).mkdir()
-    returned = diagnose.run(
-        config,
-        Context(
-            inputs={kind: tiny_models.source(paths[kind]) for kind in diagnose.takes(config)},
-            work=folder,
-            output=folder / name,
-            resources=Resources(per_device_batch=batch),
-            progress=Progress(folder / f"{name}.progress.json"),
-        ),
-    )
+    inputs = {kind: paths[kind] for kind in diagnose.takes(config)}
+    returned = diagnose.run(config, context(folder / name, batch=batch, **inputs))
     summary = json.loads((folder / name / "summary.json").read_text())
     assert returned == {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
     return folder / name
@@ -79,6 +81,23 @@ def table(artifact: Path, name: str) -> pd.DataFrame:
 
 def tensors(model: Path) -> dict[str, torch.Tensor]:
     return {name: value for file in sorted(model.glob("*.safetensors")) for name, value in load_file(file).items()}
+
+
+def attributed(folder: Path, **options: object) -> Path:
+    """Attribute `folder/sft` against `folder/base`, on other rows than those of the diagnosis."""
+    rows = tiny_models.calibration(folder / "others.jsonl", seed=5)
+    config = {"samples": 3, "targets_per_sample": 4, "keep": 1.0, "dtype": "float32"} | options
+    inputs = {"base": folder / "base", "checkpoint": folder / "sft", "calibration": rows}
+    attribute.run(attribute.Config(**config), context(folder / "attribution", **inputs))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pair with an attribution, diagnosed with it."""
+    folder = attributed(make(tmp_path_factory.mktemp("explained"), "qwen2"))
+    run(folder, "diagnosis", rho=0.05, sharpness_samples=0)
+    return folder
 
 
 @pytest.fixture(scope="module", params=tiny_models.FAMILIES)
@@ -291,6 +310,88 @@ def test_progress_ends_at_its_total(qwen3: Path) -> None:
     run(qwen3, "progress", directions=2, scales=[0.01, 0.1])
     progress = json.loads((qwen3 / "progress.progress.json").read_text())
     assert progress["step"] == progress["total"]
+
+
+def test_entropies_at_the_attributions_targets_are_those_of_both_models(explained: Path) -> None:
+    rows = table(explained / "diagnosis", "targets")
+    targets = table(explained / "attribution", "targets")
+    assert rows[["sample", "t", "y", "h_base", "h_sft"]].equals(targets[["sample", "t", "y", "h_base", "h_sft"]])
+    ids = table(explained / "attribution", "tokens").set_index("sample")["input_ids"]
+    for model, name in (("reference", "base"), ("checkpoint", "sft")):
+        by_sample = {n: reference.Model(explained / name).entropy(sequence.tolist()) for n, sequence in ids.items()}
+        expected = [float(by_sample[row.sample][row.t]) for row in rows.itertuples()]
+        assert np.allclose(rows[f"entropy_{model}"], expected, atol=1e-5)
+    summary = json.loads((explained / "diagnosis/summary.json").read_text())
+    assert summary["entropy_at_targets_checkpoint"] == pytest.approx(rows["entropy_checkpoint"].mean(), rel=1e-5)
+    assert summary["attribution_targets"] == len(rows) == 12
+
+
+def test_resets_are_those_that_rejuvenate_makes(explained: Path) -> None:
+    inputs = {"base": explained / "base", "checkpoint": explained / "sft", "attribution": explained / "attribution"}
+    made = rejuvenate.run(rejuvenate.Config(alpha=0.5, rho=0.05), context(explained / "rejuvenated", **inputs))
+    resets = table(explained / "rejuvenated", "reset").groupby("module").size()
+    rows = table(explained / "diagnosis", "resets").set_index("module")
+    assert rows["selected"][rows["selected"] > 0].to_dict() == resets.to_dict()
+    summary = json.loads((explained / "diagnosis/summary.json").read_text())
+    assert summary["reset_neurons"] == made["selected"] and summary["reset_ratio"] == made["reset_ratio"]
+
+
+def test_contributions_add_up_where_everything_is_kept(explained: Path) -> None:
+    neurons = table(explained / "attribution", "neurons")
+    rows = table(explained / "diagnosis", "attribution_modules").set_index("module")
+    positive = neurons.groupby("module")["score"].sum() / 12
+    assert np.allclose(rows["positive"], positive[rows.index], rtol=1e-4)
+    assert rows["positive"].is_monotonic_decreasing and (rows["negative"] <= 0).all() and len(rows) == 14
+    best = table(explained / "diagnosis", "attribution_neurons")
+    means = (neurons.groupby(["module", "index"])["score"].sum() / 12).sort_values(ascending=False)
+    assert np.allclose(best["score"], means[:50], rtol=1e-5)
+    assert list(best[["module", "index"]].itertuples(index=False, name=None)) == means.index[:50].tolist()
+    curve = table(explained / "diagnosis", "concentration").set_index("share")
+    assert curve.loc[1.0].tolist() == pytest.approx([1.0] * 4, rel=1e-4)
+    scores = [group["score"].to_numpy() for _, group in neurons.groupby("target")]
+    count = math.ceil(0.05 * rows["neurons"].sum())
+    assert curve.loc[0.05, "held"] == pytest.approx(np.mean([s[:count].sum() / s.sum() for s in scores]), rel=1e-4)
+
+
+def test_overlaps_are_those_of_the_sets_of_every_sample(explained: Path) -> None:
+    neurons, targets = (table(explained / "attribution", name) for name in ("neurons", "targets"))
+    count = math.ceil(0.05 * json.loads((explained / "attribution/summary.json").read_text())["neurons"])
+    head = neurons.groupby("target").head(count)
+    sets = {
+        sample: set(rows[["module", "index"]].itertuples(index=False, name=None))
+        for sample, rows in head.groupby(targets["sample"].to_numpy()[head["target"]])
+    }
+    rows = table(explained / "diagnosis", "overlaps")
+    assert len(rows) == 3
+    for row in rows.itertuples():
+        a, b = sets[row.sample_a], sets[row.sample_b]
+        assert (row.size_a, row.size_b, row.intersection) == (len(a), len(b), len(a & b))
+        assert row.jaccard == pytest.approx(len(a & b) / len(a | b))
+        assert 0 < row.jaccard_chance < 1
+
+
+def test_a_rho_above_keep_is_refused(tmp_path: Path) -> None:
+    attributed(make(tmp_path), keep=0.1)
+    with pytest.raises(StageError, match=r"diagnose\.rho: 0\.2; allowed: at most attribute\.keep, which is 0\.1"):
+        run(tmp_path, "greedy", rho=0.2)
+    assert not list((tmp_path / "greedy").iterdir())
+
+
+def test_an_attribution_of_another_model_is_refused(tmp_path: Path) -> None:
+    attributed(make(tmp_path, intermediate_size=64))
+    for name in ("base", "sft"):
+        (tmp_path / name).rename(tmp_path / f"wide-{name}")
+    make(tmp_path)
+    with pytest.raises(StageError, match=r"attribution of \d+ neurons, but the checkpoint has \d+"):
+        run(tmp_path, "foreign", rho=0.1)
+    assert not list((tmp_path / "foreign").iterdir())
+
+
+def test_a_damaged_attribution_is_refused(tmp_path: Path) -> None:
+    attributed(make(tmp_path))
+    (tmp_path / "attribution/neurons.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StageError, match=r"neurons\.parquet: cannot be read"):
+        run(tmp_path, "damaged", rho=0.1)
 
 
 @pytest.mark.parametrize(("file", "value"), [("base", torch.nan), ("sft", -torch.inf)])
