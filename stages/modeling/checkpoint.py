@@ -18,13 +18,20 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_model(source: Input, *, dtype: str) -> PreTrainedModel:
-    """The causal language model of `source`, parameters in `dtype`, in eval mode, on this process's device."""
+def load_model(source: Input, *, dtype: str, spread: bool = False) -> PreTrainedModel:
+    """The causal language model of `source`, parameters in `dtype`, in eval mode, on this process's device.
+
+    `spread` puts its layers on all GPUs of the process, where there are several.
+    """
+    placed = {"device_map": "auto"} if spread and torch.cuda.device_count() > 1 else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(source.model, revision=source.revision, dtype=DTYPES[dtype])
+        model = AutoModelForCausalLM.from_pretrained(
+            source.model, revision=source.revision, dtype=DTYPES[dtype], **placed
+        )
     except (OSError, ValueError) as error:  # what transformers raises for a missing or foreign checkpoint
         raise StageError(f"{source.model}: not a loadable checkpoint: {error}") from None
-    model.to(device())  # type: ignore[arg-type]  # the decorator on `to` hides its self from mypy
+    if not placed:
+        model.to(device())  # type: ignore[arg-type]  # the decorator on `to` hides its self from mypy
     return model.eval()
 
 

@@ -1,17 +1,16 @@
 """Step 2 (section 3.4.1): how much each neuron contributes to the logit of a target token.
 
-Suffixes name the axes: N targets of one sample, T positions, D residual width, V vocabulary, M all neurons of the
-model in the order of `architecture.modules`.
+One forward pass of the model itself keeps only the input of every layer. Then the layers are run once more, from the
+last to the first, and the gradients of the logits of all targets go back through each together (`decoder_layer`): the
+samples' forward passes are shared, no gradient of a weight is formed, and no more than one layer's activations are in
+memory. The reconstruction of every logit from the exact scores shows that nothing of the model was left out.
 
-One forward pass keeps only the input of every layer. Then each layer is run once more, alone, with its graph, and the
-gradients of all N logits go back through it together: no gradient of a weight is ever formed, and no graph is larger
-than one layer. Positions after the last target are cut off, since a causal model cannot look there.
+Suffixes: B samples, T positions, S packed tokens, N targets, R gradient rows, D residual width, M all neurons of the
+model in the order of `architecture.modules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +18,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from stages.rejuvenation.architecture import KINDS, PREFIX, WRITERS, Module
+from stages.rejuvenation import decoder_layer
+from stages.rejuvenation.architecture import KINDS, Module
+from stages.rejuvenation.decoder_layer import Rotary
+from stages.rejuvenation.packing import Packing, Passage
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """Scores of the targets of one sample; axis 0 is the target.
+    """Scores of N targets, in the order of the samples and their positions.
 
     `z` is the true logit of the target token, `z_reconstructed` the sum of all writes to the residual stream
     projected on d (equation 2): its distance from `z` shows how tight the decomposition is.
@@ -37,11 +39,11 @@ class Attribution:
 
 @dataclass(frozen=True)
 class _Trace:
-    """What each layer was called with: `inputs_1TD[n]` and `settings[n]` are layer n's; `output_TD` feeds the norm."""
+    """What the layers were called with, packed; `output_SD` feeds the final norm."""
 
-    inputs_1TD: list[Tensor]
-    settings: list[dict[str, Any]]
-    output_TD: Tensor
+    inputs_SD: list[Tensor]
+    output_SD: Tensor
+    rotary: Rotary
 
 
 @dataclass(frozen=True)
@@ -53,38 +55,25 @@ class _Logits:
     direction_ND: Tensor
 
 
-def prepare(model: PreTrainedModel) -> PreTrainedModel:
-    """Freeze the parameters, and use the attention whose backward pass batches over targets."""
-    model.requires_grad_(False)
-    model.set_attn_implementation("eager")
-    return model
+@torch.no_grad()
+def attribute(model: PreTrainedModel, modules: list[Module], passages: list[Passage]) -> Attribution:
+    """Scores of all neurons of `modules` for every target of the passages."""
+    packing = Packing.of(passages)
+    trace = _run(model, passages)
+    y_N = torch.tensor([y for passage in passages for y in passage.y])
+    logits = _target_logits(model, trace.output_SD, packing, y_N)
+    first_SD = trace.inputs_SD[0]
+    direction_ND = logits.direction_ND.to(first_SD.device)
+    embedding_ND = first_SD[packing.at_N.to(first_SD.device)].float()
+    total_N = _bias(model.lm_head, y_N) + (embedding_ND * direction_ND).double().sum(-1).cpu()
 
-
-def attribute(model: PreTrainedModel, modules: list[Module], input_ids: list[int], positions: list[int]) -> Attribution:
-    """Scores of all neurons at the ascending `positions` t of one sample, for the logits of x_{t+1}."""
-    at = torch.tensor(positions, device=model.device)
-    y_N = torch.tensor([input_ids[t + 1] for t in positions], device=model.device)
-    trace = _run(model, input_ids[: positions[-1] + 1])
-    logits = _target_logits(model, trace.output_TD[at], y_N)
-    embedding_ND = trace.inputs_1TD[0][0, at].float()
-    total_N = _bias(model.lm_head, y_N) + (embedding_ND * logits.direction_ND).double().sum(-1)
-
-    gradient_N1TD = trace.output_TD.new_zeros(len(positions), 1, *trace.output_TD.shape)
-    gradient_N1TD[torch.arange(len(positions), device=at.device), 0, at] = logits.gradient_ND
+    gradient = logits.gradient_ND
     found: dict[str, Tensor] = {}
-    for n in reversed(range(len(trace.inputs_1TD))):
+    for n in reversed(range(len(trace.inputs_SD))):
         layer = model.model.layers[n]
-        with _recording(layer) as calls:
-            gradient_N1TD, gradients = _backward(layer, trace.inputs_1TD[n], trace.settings[n], calls, gradient_N1TD)
-        for kind, place in KINDS.items():
-            name = f"model.layers.{n}.{place}.{kind}"
-            if kind in WRITERS:
-                linear = layer.get_submodule(f"{place}.{kind}")
-                assert isinstance(linear, nn.Linear)
-                found[name] = writer_scores(calls[kind].input_1TI[0, at], linear.weight, logits.direction_ND)
-                total_N += found[name].double().sum(-1) + _written_bias(linear, logits.direction_ND)
-            else:
-                found[name] = proxy_scores(calls[kind].output_1TO[0], gradients[kind][:, 0], at, prefix=kind in PREFIX)
+        scores, written_N, gradient = _layer(layer, trace, n, gradient, logits.direction_ND, packing)
+        total_N += written_N
+        found |= {f"model.layers.{n}.{KINDS[kind]}.{kind}": score.to(model.device) for kind, score in scores.items()}
     scores_NM = torch.cat([found[module.name] for module in modules], dim=1)
     return Attribution(scores_NM=scores_NM, z=logits.z_N.tolist(), z_reconstructed=total_N.tolist())
 
@@ -98,98 +87,72 @@ def writer_scores(activation_NI: Tensor, weight_DI: Tensor, direction_ND: Tensor
     return activation_NI.float() * (direction_ND @ weight_DI.float())
 
 
-def proxy_scores(output_TO: Tensor, gradient_NTO: Tensor, at: Tensor, *, prefix: bool) -> Tensor:
-    """Gradient x output at the target, or summed over positions 0..t for what later positions read. Returns [N, O].
+def _layer(
+    layer: Any, trace: _Trace, n: int, gradient: Tensor, direction_ND: Tensor, packing: Packing
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Scores of layer n's seven modules, what its writers add to the logits, and the gradient of its input."""
+    input_SD = trace.inputs_SD[n]
+    device = input_SD.device
+    packing, direction_ND = packing.to(device), direction_ND.to(device)
+    rotary = Rotary(trace.rotary.cos.to(device), trace.rotary.sin.to(device))
+    seen = decoder_layer.replay(layer, input_SD, rotary, packing)
+    back = decoder_layer.backward(layer, seen, gradient.to(device), rotary, packing)
+    scores = back.scores
+    written_N = torch.zeros(len(direction_ND), dtype=torch.float64, device=device)
+    read = {"o_proj": seen.mixed_SO[packing.at_N], "down_proj": seen.product_NI(layer, packing.at_N)}
+    for kind, activation_NI in read.items():
+        linear = layer.get_submodule(f"{KINDS[kind]}.{kind}")
+        scores[kind] = writer_scores(activation_NI, linear.weight, direction_ND)
+        written_N += scores[kind].double().sum(-1)
+        if linear.bias is not None:  # part of the reconstruction, of no neuron
+            written_N += (direction_ND * linear.bias.float()).double().sum(-1)
+    return scores, written_N.cpu(), back.input_RD
 
-    The causal mask makes the gradient at positions after t exactly zero, so the sum over all T is the sum over 0..t.
-    """
-    if prefix:
-        return torch.einsum("nto,to->no", gradient_NTO.float(), output_TO.float())
-    rows = torch.arange(len(at), device=at.device)
-    return gradient_NTO[rows, at].float() * output_TO[at].float()
 
+def _run(model: PreTrainedModel, passages: list[Passage]) -> _Trace:
+    """One forward pass of the samples, each up to its last target; padded on the right, which causal models ignore."""
+    length = max(passage.length for passage in passages)
+    ids_BT = torch.zeros(len(passages), length, dtype=torch.long)
+    real_BT = torch.zeros(len(passages), length, dtype=torch.bool)
+    for row, passage in enumerate(passages):
+        ids_BT[row, : passage.length] = torch.tensor(passage.input_ids[: passage.length])
+        real_BT[row, : passage.length] = True
+    found: list[Tensor] = []
+    turns: list[tuple[Tensor, Tensor]] = []
 
-@torch.no_grad()
-def _run(model: PreTrainedModel, input_ids: list[int]) -> _Trace:
-    """One forward pass of one sample up to the last layer."""
-    calls: list[tuple[Tensor, dict[str, Any]]] = []
-    outputs: list[Tensor] = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, args, kwargs: calls.append((args[0], kwargs)), with_kwargs=True)
-        for layer in model.model.layers
-    ]
-    hooks.append(model.model.norm.register_forward_pre_hook(lambda _, args: outputs.append(args[0][0])))
+    def keep(_: nn.Module, args: tuple[Tensor, ...], settings: dict[str, Any]) -> None:
+        found.append(args[0][real_BT.to(args[0].device)])
+        turns.append(settings["position_embeddings"])
+
+    hooks = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in model.model.layers]
+    hooks.append(
+        model.model.norm.register_forward_pre_hook(lambda _, args: found.append(args[0][real_BT.to(args[0].device)]))
+    )
     try:
-        model.model(input_ids=torch.tensor([input_ids], device=model.device), use_cache=False)
+        model.model(input_ids=ids_BT.to(model.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    return _Trace([call[0] for call in calls], [call[1] for call in calls], outputs[0])
+    cos, sin = (turn.expand(len(passages), -1, -1)[real_BT.to(turn.device)][:, None] for turn in turns[0])
+    return _Trace(found[:-1], found[-1], Rotary(cos, sin))
 
 
-def _target_logits(model: PreTrainedModel, hidden_ND: Tensor, y_N: Tensor) -> _Logits:
+def _target_logits(model: PreTrainedModel, output_SD: Tensor, packing: Packing, y_N: Tensor) -> _Logits:
     """z_y(t), its gradient through the true (unfrozen) norm, and d(t) = s_RMS(t) (gamma * W_U[y])."""
-    norm = model.model.norm
-    unembedding_ND = model.lm_head.weight[y_N].float()
-    hidden_ND = hidden_ND.detach().requires_grad_()
-    z_N = (norm(hidden_ND).float() * unembedding_ND).sum(-1)
-    (gradient_ND,) = torch.autograd.grad(z_N.sum(), hidden_ND)
+    norm, head = model.model.norm, model.lm_head
+    hidden_ND = output_SD[packing.at_N.to(output_SD.device)]
+    unembedding_ND = head.weight[y_N.to(head.weight.device)].float().to(hidden_ND.device)
+    with torch.enable_grad():
+        hidden_ND = hidden_ND.detach().requires_grad_()
+        z_N = (norm(hidden_ND).float() * unembedding_ND).sum(-1)
+        (gradient_ND,) = torch.autograd.grad(z_N.sum(), hidden_ND)
     mean_square_N1 = hidden_ND.detach().float().pow(2).mean(-1, keepdim=True)
     scale_N1 = torch.rsqrt(mean_square_N1 + norm.variance_epsilon)
     direction_ND = scale_N1 * (norm.weight.float() * unembedding_ND)
-    return _Logits(z_N.detach().double() + _bias(model.lm_head, y_N), gradient_ND, direction_ND)
-
-
-@dataclass
-class _Call:
-    input_1TI: Tensor
-    output_1TO: Tensor
-
-
-@contextmanager
-def _recording(layer: nn.Module) -> Iterator[dict[str, _Call]]:
-    """Record input and output of the layer's seven linear modules, by kind."""
-    calls: dict[str, _Call] = {}
-
-    def record(kind: str) -> Any:
-        return lambda _, args, output: calls.__setitem__(kind, _Call(args[0], output))
-
-    hooks = [
-        layer.get_submodule(f"{place}.{kind}").register_forward_hook(record(kind)) for kind, place in KINDS.items()
-    ]
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _backward(
-    layer: nn.Module, input_1TD: Tensor, settings: dict[str, Any], calls: dict[str, _Call], gradient_N1TD: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run a layer again and take the N gradients from its output to its input and to its readers' outputs.
-
-    The outputs are those of the linear layers themselves: before RoPE and before the q/k norms, after the bias.
-    """
-    input_1TD = input_1TD.detach().requires_grad_()
-    with torch.enable_grad():
-        output_1TD = layer(input_1TD, **settings)
-    readers = [kind for kind in KINDS if kind not in WRITERS]
-    wanted = [input_1TD, *(calls[kind].output_1TO for kind in readers)]
-    first, *others = torch.autograd.grad(output_1TD, wanted, gradient_N1TD, is_grads_batched=True)
-    for call in calls.values():
-        call.input_1TI, call.output_1TO = call.input_1TI.detach(), call.output_1TO.detach()
-    return first, dict(zip(readers, others, strict=True))
+    return _Logits(z_N.detach().double().cpu() + _bias(head, y_N), gradient_ND.float(), direction_ND)
 
 
 def _bias(lm_head: nn.Linear, y_N: Tensor) -> Tensor:
     """b_y: zero for the models known here, which have no unembedding bias. float64, [N]."""
     bias = lm_head.bias
-    return torch.zeros(len(y_N), dtype=torch.float64, device=y_N.device) if bias is None else bias[y_N].double()
-
-
-def _written_bias(linear: nn.Linear, direction_ND: Tensor) -> Tensor:
-    """What the bias of a writer adds to the logit: part of the reconstruction, of no neuron. float64, [N]."""
-    if linear.bias is None:
-        return torch.zeros(len(direction_ND), dtype=torch.float64, device=direction_ND.device)
-    return (direction_ND * linear.bias.float()).double().sum(-1)
+    return torch.zeros(len(y_N), dtype=torch.float64) if bias is None else bias[y_N.to(bias.device)].double().cpu()

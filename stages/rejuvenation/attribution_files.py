@@ -1,28 +1,33 @@
-"""The files of an attribution artifact: tokens, targets and neurons as parquet.
+"""The files of an attribution artifact: tokens, targets, modules and neurons as parquet.
 
-`neurons.parquet` has one row group a target, largest score first, so that a reader with a smaller budget reads the
+`neurons.parquet` has one row group a target, the best neuron first, so that a reader with a smaller budget reads the
 head of each row group and nothing else: at 4B parameters the whole has 100 million rows.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from stages.contract import StageError
 from stages.data.tokens import Sequence
-from stages.rejuvenation import ranking
 from stages.rejuvenation.architecture import Module
+from stages.rejuvenation.ranking import Ranking, budget
 from stages.rejuvenation.targets import Target
 
 TOKENS = "tokens.parquet"
 TARGETS = "targets.parquet"
+MODULES = "modules.parquet"
 NEURONS = "neurons.parquet"
 SUMMARY = "summary.json"
 
@@ -32,6 +37,9 @@ _TOKENS = pa.schema(
 _TARGETS = pa.schema(
     [("sample", pa.int32()), ("t", pa.int32()), ("y", pa.int32())]
     + [(name, pa.float64()) for name in ("h_base", "h_sft", "z", "z_reconstructed")]
+)
+_MODULES = pa.schema(
+    [("target", pa.int32()), ("module", pa.string()), ("positive", pa.float64()), ("negative", pa.float64())]
 )
 _NEURONS = pa.schema([("target", pa.int32()), ("module", pa.string()), ("index", pa.int32()), ("score", pa.float32())])
 
@@ -72,28 +80,32 @@ class Layout:
         return module, flat - self.starts[module]
 
 
-class NeuronWriter:
-    """Writes `neurons.parquet`: the `keep` best neurons of one target after the other. `kept`: rows so far."""
+class ScoreWriter:
+    """Writes `neurons.parquet` and `modules.parquet`, one target after the other. `kept`: rows of the former so far."""
 
-    def __init__(self, folder: Path, modules: list[Module], *, keep: int) -> None:
+    def __init__(self, folder: Path, ranking: Ranking, *, keep: float) -> None:
         self.kept = 0
         self._targets = 0
         self._keep = keep
-        self._layout = Layout(modules)
-        self._file = pq.ParquetWriter(folder / NEURONS, _NEURONS)
+        self._ranking = ranking
+        self._layout = Layout(ranking.modules)
+        self._neurons = pq.ParquetWriter(folder / NEURONS, _NEURONS)
+        self._modules = pq.ParquetWriter(folder / MODULES, _MODULES)
 
-    def __enter__(self) -> NeuronWriter:
+    def __enter__(self) -> ScoreWriter:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._neurons.close()
+        self._modules.close()
 
     def write(self, scores_NM: Tensor) -> None:
-        """Add N targets, given the scores of all M neurons. One that has no positive score has no row group."""
+        """Add N targets, given the scores of all M neurons. A target without a score that counts has no row group."""
+        self._write_modules(scores_NM)
         for scores_M in scores_NM:
-            best = ranking.top_positive(scores_M, self._keep)
+            best = self._ranking.best(scores_M, self._keep)
             if len(best):
                 self._write_group(best.cpu().numpy(), scores_M[best].cpu().numpy())
             self._targets += 1
@@ -103,21 +115,95 @@ class NeuronWriter:
         module = pa.DictionaryArray.from_arrays(number.astype(np.int32), self._layout.names).cast(pa.string())
         target = np.full(len(flat), self._targets, dtype=np.int32)
         table = pa.table([target, module, index.astype(np.int32), scores], schema=_NEURONS)
-        self._file.write_table(table, row_group_size=len(flat))
+        self._neurons.write_table(table, row_group_size=len(flat))
         self.kept += len(flat)
 
+    def _write_modules(self, scores_NM: Tensor) -> None:
+        parts = scores_NM.split([module.neurons for module in self._ranking.modules], dim=1)
+        sums = {
+            "positive": [part.clamp(min=0).sum(1, dtype=torch.float64) for part in parts],
+            "negative": [part.clamp(max=0).sum(1, dtype=torch.float64) for part in parts],
+        }
+        rows = {name: torch.stack(columns, dim=1).flatten().cpu().numpy() for name, columns in sums.items()}
+        targets = np.arange(self._targets, self._targets + len(scores_NM), dtype=np.int32)
+        table = {"target": targets.repeat(len(parts)), "module": self._layout.names * len(scores_NM), **rows}
+        self._modules.write_table(pa.table(table, schema=_MODULES))
 
-def read_heads(folder: Path, count: int) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
-    """For each target, its `count` best neurons: names of modules, number of the module in them, index.
+
+@dataclass(frozen=True)
+class Selection:
+    """The neurons that one target selects, best first: neuron i is `index[i]` of the module `names[number[i]]`.
+
+    `near_ties`: kept neurons that rounding could have put on the other side of the cut (`ranking.TIE_BAND`).
+    """
+
+    target: int
+    names: list[str]
+    number: np.ndarray
+    index: np.ndarray
+    scores: np.ndarray
+    near_ties: int
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of an attribution.
+
+    Raises:
+        StageError: it is not there, or of an attribution that says less.
+    """
+    try:
+        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
+    except (OSError, ValueError) as error:
+        raise StageError(f"{folder / SUMMARY}: cannot be read ({error})") from None
+    missing = {"neurons", "keep", "modules", "ranking", "sign", "tie_band"} - summary.keys()
+    if missing:
+        raise StageError(f"{folder / SUMMARY}: lacks {', '.join(sorted(missing))}; attribute again")
+    return summary
+
+
+def read_selected(folder: Path, modules: list[Module], rho: float) -> Iterator[Selection]:
+    """What each target selects at `rho`, at most the attribution's `keep`, of a model with these `modules`.
 
     Raises:
         StageError: the file is damaged.
     """
+    summary = read_summary(folder)
+    ranked = [module for module in modules if module.kind in summary["modules"]]
+    sizes = {module.name: module.neurons for module in ranked}
+    whole = budget(rho, sum(sizes.values())) if summary["ranking"] == "model" else None
     try:
         file = pq.ParquetFile(folder / NEURONS, read_dictionary=["module"])
         for group in range(file.num_row_groups):
-            head = next(file.iter_batches(batch_size=count, row_groups=[group], columns=["module", "index"]))
-            module = head.column("module")
-            yield module.dictionary.to_pylist(), module.indices.to_numpy(), head.column("index").to_numpy()
+            rows = file.metadata.row_group(group).num_rows
+            wanted = rows if whole is None else min(rows, 2 * whole)  # beyond the cut, to see what nearly ties with it
+            batch = next(file.iter_batches(batch_size=wanted, row_groups=[group]))
+            names = batch.column("module").dictionary.to_pylist()
+            number, index, scores = (
+                column.to_numpy() for column in (batch.column("module").indices, batch["index"], batch["score"])
+            )
+            if whole is None:
+                unknown = [name for name in names if name not in sizes]
+                if unknown:
+                    raise StageError(f"{folder}: its {unknown[0]} does not exist in the checkpoint")
+                counts = [budget(rho, sizes[name]) for name in names]
+                cuts = [(np.flatnonzero(number == code), count) for code, count in enumerate(counts)]
+            else:
+                cuts = [(np.arange(len(scores)), whole)]
+            band = summary["tie_band"] * abs(float(scores[0]))
+            kept = np.sort(np.concatenate([places[:count] for places, count in cuts]))
+            ties = sum(_near_ties(np.abs(scores[places]), count, band) for places, count in cuts)
+            target = batch["target"][0].as_py()
+            yield Selection(target, names, number[kept], index[kept], scores[kept], ties)
     except (OSError, pa.ArrowInvalid) as error:
         raise StageError(f"{folder / NEURONS}: cannot be read ({error})") from None
+
+
+def _near_ties(weights: np.ndarray, count: int, band: float) -> int:
+    """Neurons within `band` of the last that is kept, on either side; none if nothing was cut off.
+
+    >>> _near_ties(np.array([5.0, 3.0, 2.9, 2.8, 1.0]), count=3, band=0.15)
+    2
+    """
+    if count == 0 or len(weights) <= count:
+        return 0
+    return int((np.abs(weights - weights[count - 1]) <= band).sum()) - 1

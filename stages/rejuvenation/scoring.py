@@ -12,14 +12,22 @@ from transformers import PreTrainedModel
 
 from stages.contract import StageError
 from stages.data.tokens import Sequence
-from stages.rejuvenation import attribution, targets
+from stages.rejuvenation import attribution, packing, targets
 from stages.rejuvenation.architecture import Module
-from stages.rejuvenation.attribution_files import NeuronWriter
+from stages.rejuvenation.attribution_files import ScoreWriter
 from stages.rejuvenation.calibration import candidates
-from stages.rejuvenation.targets import Target
+from stages.rejuvenation.targets import Prediction, Rule, Target
 
-#: Called with the index of the sample that comes next.
+#: Called with the number of samples that are done.
 Tick = Callable[[int], None]
+
+#: Scores in memory at once: 256 MB.
+_SCORES = 2**26
+
+#: What a reconstructed logit may differ from the true one by, as a share of the latter (of 1 where that is smaller).
+#: Above it the frozen norm, equation 2's only approximation, is not what explains the difference: in float32 it is
+#: rounding, some 1e-6; bfloat16 rounds every write to the residual stream.
+RECONSTRUCTION_BOUND = {"float32": 1e-3, "bfloat16": 0.1}
 
 
 @dataclass(frozen=True)
@@ -30,22 +38,37 @@ class Logits:
     z_reconstructed: list[float]
     kept: int
 
+    @property
+    def errors(self) -> np.ndarray:
+        """|reconstructed - true| of every target."""
+        return np.abs(np.array(self.z_reconstructed) - np.array(self.z))
 
-def entropies(model: PreTrainedModel, sequences: list[Sequence], tick: Tick) -> list[list[float]]:
-    """Entropies in nats at the candidate positions of every sample."""
-    found = []
-    for number, item in enumerate(sequences):
-        tick(number)
-        found.append(targets.entropies(model, item.input_ids, candidates(item)))
-        _refuse_overflow(found[-1], number, "token entropy")
+    def beyond(self, bound: float) -> np.ndarray:
+        """The targets whose logit is not reconstructed within `bound`."""
+        return np.flatnonzero(self.errors > bound * np.maximum(1, np.abs(self.z)))
+
+
+def predict(model: PreTrainedModel, sequences: list[Sequence], batch: int, tick: Tick) -> list[list[Prediction]]:
+    """Predictions at the candidate positions of every sample, `batch` samples of like length at a time."""
+    order = sorted(range(len(sequences)), key=lambda number: len(sequences[number].input_ids))
+    found: list[list[Prediction]] = [[] for _ in sequences]
+    for start in range(0, len(order), batch):
+        numbers = order[start : start + batch]
+        samples = [(sequences[number].input_ids, candidates(sequences[number])) for number in numbers]
+        for number, predictions in zip(numbers, targets.predict(model, samples), strict=True):
+            _refuse_overflow([each.entropy for each in predictions], number, "token entropy")
+            found[number] = predictions
+        tick(start + len(numbers))
     return found
 
 
-def choose(sequences: list[Sequence], base: list[list[float]], sft: list[list[float]], n: int) -> list[list[Target]]:
-    """The targets of every sample, from the entropies of both models."""
+def choose(
+    sequences: list[Sequence], base: list[list[Prediction]], sft: list[list[Prediction]], rule: Rule
+) -> list[list[Target]]:
+    """The targets of every sample, from the predictions of both models."""
     return [
-        targets.choose(item.input_ids, candidates(item), h_base, h_sft, n)
-        for item, h_base, h_sft in zip(sequences, base, sft, strict=True)
+        rule.choose(item.input_ids, candidates(item), of_base, of_sft)
+        for item, of_base, of_sft in zip(sequences, base, sft, strict=True)
     ]
 
 
@@ -53,41 +76,47 @@ def score(
     model: PreTrainedModel,
     modules: list[Module],
     samples: list[tuple[Sequence, list[Target]]],
-    writer: NeuronWriter,
+    writer: ScoreWriter,
     batch: int,
     tick: Tick,
 ) -> Logits:
-    """Score all neurons for every target, `batch` targets of one sample at a time, and hand them to the writer."""
-    attribution.prepare(model)
+    """Score all neurons of `modules` for every target, and hand them to the writer.
+
+    A pass has as many targets as have `batch` times the longest sample in positions up to them.
+    """
+    model.requires_grad_(False)
+    passages = [
+        packing.Passage(item.input_ids, [target.t for target in chosen], [target.y for target in chosen])
+        for item, chosen in samples
+    ]
+    rows = batch * max(len(item.input_ids) for item, _ in samples)
+    most = max(1, _SCORES // sum(module.neurons for module in modules))
     z: list[float] = []
     z_reconstructed: list[float] = []
-    for number, (item, chosen) in enumerate(samples):
-        tick(number)
-        for start in range(0, len(chosen), batch):
-            positions = [target.t for target in chosen[start : start + batch]]
-            found = attribution.attribute(model, modules, item.input_ids, positions)
-            _refuse_overflow([found.scores_NM.sum().item(), *found.z], number, "attribution")
-            writer.write(found.scores_NM)
-            z += found.z
-            z_reconstructed += found.z_reconstructed
+    for parts in packing.passes(passages, rows=rows, targets=most):
+        found = attribution.attribute(model, modules, [part for _, part in parts])
+        _refuse_overflow([found.scores_NM.sum().item(), *found.z], parts[-1][0], "attribution")
+        writer.write(found.scores_NM)
+        z += found.z
+        z_reconstructed += found.z_reconstructed
+        tick(parts[-1][0] + 1)
     return Logits(z, z_reconstructed, writer.kept)
 
 
 def summarise(
-    base: list[list[float]], sft: list[list[float]], chosen: list[list[Target]], logits: Logits
+    base: list[list[Prediction]], sft: list[list[Prediction]], chosen: list[list[Target]], logits: Logits
 ) -> dict[str, Any]:
     """The numbers that say what was attributed and how well; entropies in nats, errors of the logit."""
     flat = [target for of_sample in chosen for target in of_sample]
-    errors = np.abs(np.array(logits.z_reconstructed) - np.array(logits.z))
     return {
         "targets": len(flat),
-        "response_positions": sum(len(h) for h in sft),
-        "entropy_base": _mean([h for of_sample in base for h in of_sample]),
-        "entropy_sft": _mean([h for of_sample in sft for h in of_sample]),
+        "response_positions": sum(len(of_sample) for of_sample in sft),
+        "entropy_base": _mean([each.entropy for of_sample in base for each in of_sample]),
+        "entropy_sft": _mean([each.entropy for of_sample in sft for each in of_sample]),
         "entropy_base_at_targets": _mean([target.h_base for target in flat]),
         "entropy_sft_at_targets": _mean([target.h_sft for target in flat]),
-        "reconstruction_error_max": float(errors.max()),
-        "reconstruction_error_mean": float(errors.mean()),
+        "reconstruction_error_max": float(logits.errors.max()),
+        "reconstruction_error_mean": float(logits.errors.mean()),
         "neurons_kept_per_target": logits.kept / len(flat),
     }
 

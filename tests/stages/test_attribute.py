@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import math
@@ -17,7 +18,12 @@ from transformers import AutoTokenizer, PreTrainedModel
 from stages import attribute
 from stages.contract import Context, Resources, StageError
 from stages.progress import Progress
-from stages.rejuvenation import scoring
+from stages.rejuvenation import architecture, attribution_files, scoring
+from stages.rejuvenation.architecture import Module
+from stages.rejuvenation.attribution import Attribution
+from stages.rejuvenation.ranking import TIE_BAND
+from stages.rejuvenation.targets import Prediction
+from stages.rejuvenation.weights import Weights
 from tests import tiny_models
 from tests.stages.rejuvenation import reference
 
@@ -139,11 +145,132 @@ def test_keep_cuts_every_target_at_the_same_number(qwen3: Path) -> None:
     assert head.equals(short)
 
 
-def test_the_number_of_targets_in_one_pass_changes_nothing_but_rounding(qwen3: Path) -> None:
-    one = pq.read_table(run(qwen3, name="one", batch=1) / "neurons.parquet").to_pandas()
-    all_at_once = pq.read_table(qwen3 / "attribution/neurons.parquet").to_pandas()
-    both = one.merge(all_at_once, on=["target", "module", "index"], how="outer").fillna(0.0)
-    assert (both["score_x"] - both["score_y"]).abs().max() < BAND * both["score_x"].max()
+def modules_of(folder: Path) -> list[Module]:
+    weights = Weights(folder, tied=False)
+    return architecture.modules(weights.shapes, 2)
+
+
+def selected(study: Path, name: str, rho: float) -> dict[int, set[tuple[str, int]]]:
+    """What each target of an attribution selects."""
+    found = attribution_files.read_selected(study / name, modules_of(study / "sft"), rho)
+    return {s.target: {(s.names[n], int(i)) for n, i in zip(s.number, s.index, strict=True)} for s in found}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_batch_and_packing_change_no_score_beyond_the_tie_band(qwen3: Path, batch: int) -> None:
+    other = pq.read_table(run(qwen3, name=f"batch{batch}", batch=batch) / "neurons.parquet").to_pandas()
+    usual = pq.read_table(qwen3 / "attribution/neurons.parquet").to_pandas()
+    both = other.merge(usual, on=["target", "module", "index"], how="outer").fillna(0.0)
+    largest = both.groupby("target")["score_y"].transform("max")
+    assert ((both["score_x"] - both["score_y"]).abs() <= TIE_BAND["float32"] * largest).all()
+    one, two = selected(qwen3, f"batch{batch}", 0.02), selected(qwen3, "attribution", 0.02)
+    ties = {
+        s.target: s.near_ties
+        for s in attribution_files.read_selected(qwen3 / "attribution", modules_of(qwen3 / "sft"), 0.02)
+    }
+    assert all(len(one[target] ^ two[target]) <= 2 * ties[target] for target in two), "only near-ties may change"
+
+
+def test_permuting_the_samples_permutes_the_targets_and_nothing_else(tmp_path: Path) -> None:
+    make(tmp_path, "qwen3")
+    run(tmp_path)
+    file = tmp_path / "calibration.jsonl"
+    lines = file.read_text().splitlines()[:3]
+    file.write_text("\n".join(reversed(lines)) + "\n")
+    run(tmp_path, name="reversed")
+    one, two = selected(tmp_path, "attribution", 0.02), selected(tmp_path, "reversed", 0.02)
+    of_sample = [range(3 * sample, 3 * sample + 3) for sample in range(3)]
+    for straight, turned in zip(of_sample, reversed(of_sample), strict=True):
+        for first, second in zip(straight, turned, strict=True):
+            assert one[first] == two[second]
+    assert set().union(*one.values()) == set().union(*two.values())
+
+
+def test_modules_hold_the_sums_of_all_scores_by_sign(study: Path) -> None:
+    model = reference.Model(study / "sft")
+    ids = {row["sample"]: row["input_ids"] for row in pq.read_table(study / "attribution/tokens.parquet").to_pylist()}
+    table = pq.read_table(study / "attribution/modules.parquet").to_pylist()
+    targets = pq.read_table(study / "attribution/targets.parquet").to_pylist()
+    rows = {(row["target"], row["module"]): row for row in table}
+    assert len(rows) == len(table) == 14 * len(targets)
+    expected = reference.scores(model, ids[targets[4]["sample"]], targets[4]["t"]).by_module
+    for module, values in expected.items():
+        found, size = rows[4, module], float(values.abs().sum())
+        assert found["positive"] == pytest.approx(float(values.clamp(min=0).sum()), abs=1e-4 * size)
+        assert found["negative"] == pytest.approx(float(values.clamp(max=0).sum()), abs=1e-4 * size)
+
+
+def test_some_kinds_of_modules_alone_are_ranked_among_themselves(qwen3: Path) -> None:
+    kinds = ["k_proj", "down_proj"]
+    run(qwen3, name="some", modules=kinds)
+    some = pq.read_table(qwen3 / "some/neurons.parquet").to_pandas()
+    every = pq.read_table(qwen3 / "attribution/neurons.parquet").to_pandas()
+    assert some.equals(every[every["module"].str.endswith(tuple(kinds))].reset_index(drop=True))
+    sizes = [module.neurons for module in modules_of(qwen3 / "sft") if module.kind in kinds]
+    assert json.loads((qwen3 / "some/summary.json").read_text())["neurons"] == sum(sizes)
+    count = math.ceil(0.05 * sum(sizes))
+    assert {len(chosen) for chosen in selected(qwen3, "some", 0.05).values()} == {count}
+
+
+def test_ranking_within_modules_keeps_the_best_of_each(qwen3: Path) -> None:
+    run(qwen3, name="within", ranking="module", keep=0.2)
+    every = pq.read_table(qwen3 / "attribution/neurons.parquet").to_pandas()
+    for target, chosen in selected(qwen3, "within", 0.1).items():
+        for module in modules_of(qwen3 / "sft"):
+            own = every[(every["target"] == target) & (every["module"] == module.name)]
+            best = own.nlargest(math.ceil(0.1 * module.neurons), "score")
+            assert {index for name, index in chosen if name == module.name} == set(best["index"])
+
+
+def test_absolute_ranking_keeps_the_largest_magnitudes_with_their_sign(qwen3: Path) -> None:
+    run(qwen3, name="absolute", sign="absolute")
+    both = pq.read_table(qwen3 / "absolute/neurons.parquet").to_pandas()
+    positive = pq.read_table(qwen3 / "attribution/neurons.parquet").to_pandas()
+    assert (both["score"] < 0).any()
+    for _, of_target in both.groupby("target"):
+        assert of_target["score"].abs().is_monotonic_decreasing
+    key = ["target", "module", "index"]
+    kept = both[both["score"] > 0].sort_values(key).reset_index(drop=True)
+    assert kept.equals(positive.sort_values(key).reset_index(drop=True))
+
+
+def test_the_argmax_token_is_scored_where_it_is_asked_for(qwen3: Path) -> None:
+    run(qwen3, name="argmax", token="argmax")
+    model = reference.Model(qwen3 / "sft")
+    gold = pq.read_table(qwen3 / "attribution/targets.parquet").to_pandas()
+    found = pq.read_table(qwen3 / "argmax/targets.parquet").to_pandas()
+    assert found[["sample", "t", "h_base", "h_sft"]].equals(gold[["sample", "t", "h_base", "h_sft"]])
+    ids = {row["sample"]: row["input_ids"] for row in pq.read_table(qwen3 / "argmax/tokens.parquet").to_pylist()}
+    for row in found.itertuples():
+        logits = model.forward(ids[row.sample]).logits.detach()[row.t]
+        assert row.y == int(logits.argmax()) and row.z == pytest.approx(float(logits[row.y]), rel=1e-4)
+        assert row.z_reconstructed == pytest.approx(row.z, rel=1e-4)
+
+
+def test_all_response_tokens_are_targets_where_it_is_asked_for(qwen3: Path) -> None:
+    run(qwen3, name="all", targets="all", targets_per_sample=1)
+    tokens = pq.read_table(qwen3 / "all/tokens.parquet").to_pylist()
+    found = pq.read_table(qwen3 / "all/targets.parquet").to_pandas()
+    for row in tokens:
+        predicting = [t for t in range(len(row["input_ids"]) - 1) if row["response_mask"][t + 1]]
+        assert found[found["sample"] == row["sample"]]["t"].tolist() == predicting
+
+
+def test_a_logit_that_its_contributions_do_not_explain_is_warned_of(
+    qwen3: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from stages.rejuvenation import attribution
+
+    exact = attribution.attribute
+
+    def wrong(*arguments: Any) -> Attribution:
+        found = exact(*arguments)
+        return dataclasses.replace(found, z_reconstructed=[value + 1.0 for value in found.z_reconstructed])
+
+    monkeypatch.setattr(attribution, "attribute", wrong)
+    run(qwen3, name="wrong")
+    assert "RECONSTRUCTION: the logits of 9 of 9 targets" in caplog.text
+    assert json.loads((qwen3 / "wrong/summary.json").read_text())["targets_beyond_reconstruction_bound"] == 9
 
 
 def test_a_sample_with_fewer_candidates_than_targets_gives_them_all(qwen3: Path) -> None:
@@ -171,16 +298,16 @@ def test_biases_of_writers_belong_to_the_sum_and_to_no_neuron(tmp_path: Path) ->
 
 
 def test_one_model_is_in_memory_at_a_time(qwen3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure, alive = scoring.entropies, []
+    measure, alive = scoring.predict, []
 
-    def counting(*arguments: Any) -> list[list[float]]:
+    def counting(*arguments: Any) -> list[list[Prediction]]:
         alive.append(
             sum(isinstance(thing, PreTrainedModel) and hasattr(thing, "lm_head") for thing in gc.get_objects())
         )
         return measure(*arguments)
 
     gc.collect()
-    monkeypatch.setattr(scoring, "entropies", counting)
+    monkeypatch.setattr(scoring, "predict", counting)
     run(qwen3, name="lean")
     assert alive == [1, 1]
 
@@ -209,10 +336,21 @@ def test_nan_is_refused_by_tensor_and_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"samples": 0}, {"keep": 0.0}, {"keep": 1.5}, {"dtype": "float16"}, {"samples": 2.5}]
+    "wrong",
+    [
+        *({"samples": 0}, {"samples": 2.5}, {"keep": 0.0}, {"keep": 1.5}, {"dtype": "float16"}),
+        *({"modules": []}, {"modules": ["lm_head"]}, {"ranking": "layer"}, {"targets": "some"}, {"sign": "negative"}),
+    ],
 )
 def test_config_refuses_what_is_out_of_range(wrong: dict[str, object]) -> None:
     right = {"samples": 1, "targets_per_sample": 1, "dtype": "float32"}
     attribute.Config(**right)
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         attribute.Config(**(right | wrong))
+
+
+def test_modules_have_one_order_and_no_repetition() -> None:
+    right = {"samples": 1, "targets_per_sample": 1, "dtype": "float32"}
+    assert attribute.check(attribute.Config(**right)) == []
+    (message,) = attribute.check(attribute.Config(**right, modules=["down_proj", "q_proj"]))
+    assert message.startswith("modules: ['down_proj', 'q_proj']; allowed: some of q_proj, k_proj")

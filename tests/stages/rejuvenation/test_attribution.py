@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stages.rejuvenation import architecture, attribution
+from stages.rejuvenation.packing import Passage
 from tests import tiny_models
 
 
@@ -17,19 +18,10 @@ def test_a_writers_neuron_contributes_its_activation_times_its_column_on_d() -> 
     assert scores.tolist() == [[8.0, -5.0]]
 
 
-def test_readers_score_gradient_times_output_at_the_target_or_over_the_prefix() -> None:
-    output = torch.tensor([[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]])
-    gradient = torch.tensor([[[10.0, 0.0], [1.0, -1.0], [0.0, 0.0]]])  # one target, at t = 1
-    at = torch.tensor([1])
-    assert attribution.proxy_scores(output, gradient, at, prefix=False).tolist() == [[3.0, -4.0]]
-    assert attribution.proxy_scores(output, gradient, at, prefix=True).tolist() == [[13.0, -4.0]]
-
-
 def test_no_later_token_changes_a_score(tmp_path: Path) -> None:
-    model = attribution.prepare(AutoModelForCausalLM.from_pretrained(tiny_models.base(tmp_path / "base")))
+    model = AutoModelForCausalLM.from_pretrained(tiny_models.base(tmp_path / "base"))
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     modules = architecture.modules(shapes, model.config.num_hidden_layers)
-    one = attribution.attribute(model, modules, [2, 3, 4, 5, 6, 7], [1, 2])
-    two = attribution.attribute(model, modules, [2, 3, 4, 5, 9, 9], [1, 2])
+    one = attribution.attribute(model, modules, [Passage([2, 3, 4, 5, 6, 7], [1, 2], [4, 5])])
+    two = attribution.attribute(model, modules, [Passage([2, 3, 4, 5, 9, 9], [1, 2], [4, 5])])
     assert torch.equal(one.scores_NM, two.scores_NM)
-    assert not any(parameter.requires_grad for parameter in model.parameters())

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.rejuvenation import ranking
+from stages.rejuvenation.architecture import Module
 
 
 def test_budget_rounds_up() -> None:
@@ -28,3 +29,18 @@ def test_ties_go_to_the_smaller_index(scores: list[float], data: st.DataObject) 
     count = data.draw(st.integers(0, len(scores)))
     best = sorted((i for i, s in enumerate(scores) if s > 0), key=lambda i: (-scores[i], i))[:count]
     assert ranking.top_positive(torch.tensor(scores), count).tolist() == best
+
+
+MODULES = [Module("a", 0, "q_proj", 3), Module("b", 0, "k_proj", 2)]
+
+
+def test_a_module_scope_takes_its_share_of_every_module() -> None:
+    scores = torch.tensor([5.0, 4.0, 3.0, 1.0, 2.0])
+    assert ranking.Ranking(MODULES, "model", "positive").best(scores, 0.6).tolist() == [0, 1, 2]
+    assert ranking.Ranking(MODULES, "module", "positive").best(scores, 0.5).tolist() == [0, 1, 4]
+
+
+def test_magnitude_counts_where_signs_do_not() -> None:
+    scores = torch.tensor([-5.0, 4.0, 0.0, 1.0, -1.0])
+    assert ranking.Ranking(MODULES, "model", "absolute").best(scores, 1.0).tolist() == [0, 1, 3, 4]
+    assert ranking.Ranking(MODULES, "model", "positive").best(scores, 1.0).tolist() == [1, 3]
