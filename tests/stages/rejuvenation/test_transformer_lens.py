@@ -6,7 +6,6 @@ scores of o_proj's inputs that belong to it, a neuron's that of one input of dow
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
