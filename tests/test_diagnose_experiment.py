@@ -91,3 +91,18 @@ def test_what_is_not_given_is_asked_for(capsys: pytest.CaptureFixture[str], tmp_
         "variants.Checkpoint[0]=checkpoint: checkpoint has no value; set it to a hub id or a folder",
         "diagnoses.Checkpoint-base.reference=base: base has no value; set it to a hub id or a folder",
     ]
+
+
+def test_a_repair_is_explained_by_the_attribution_of_its_own_chain(folder: Path) -> None:
+    words = [word for word in command(folder) if not word.startswith(("+experiment", "diagnose."))]
+    repair = "{checkpoint:Rejuvenated,reference:base,attribution:Rejuvenated}"
+    few = [
+        "attribute.samples=2",
+        "attribute.targets_per_sample=2",
+        "diagnose.samples=2",
+        "diagnose.sharpness_samples=0",
+    ]
+    assert main(["+experiment=rejuvenate", "+diagnose=tiny", f"+diagnoses={{Repair:{repair}}}", *few, *words]) == 0
+    (reset,) = folder.glob("store/rejuvenate/Rejuvenated-*/reset.parquet")
+    (counted,) = folder.glob("store/diagnose/Repair-*/resets.parquet")
+    assert sum(row["selected"] for row in pq.read_table(counted).to_pylist()) == pq.read_table(reset).num_rows > 0

@@ -28,7 +28,7 @@ def test_a_plan_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert all(n.keys() >= {"stage", "label", "fingerprint", "state", "reason", "inputs", "path"} for n in nodes)
     stages = [node["stage"] for node in nodes]
     assert {name: stages.count(name) for name in set(stages)} == {
-        "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 1, "grpo": 3, "evaluate": 24, "diagnose": 6,
+        "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 2, "grpo": 4, "evaluate": 32, "diagnose": 6,
     }  # fmt: skip
 
 
@@ -44,8 +44,17 @@ def test_alpha_changes_what_it_reaches_and_nothing_else(tmp_path: Path, capsys: 
     changed = {name for name in before if before[name] != after[name]}
     assert {name.split(".")[0] for name in changed} == {
         "rejuvenate/Rejuvenation", "grpo/Rejuvenation+RL", "evaluate/Rejuvenation", "evaluate/Rejuvenation+RL",
+        "rejuvenate/RandomReset", "grpo/RandomReset+RL", "evaluate/RandomReset", "evaluate/RandomReset+RL",
         "diagnose/Rejuvenation-base", "diagnose/Rejuvenation-OverSFT",
     }  # fmt: skip
+
+
+def test_the_random_control_differs_in_which_neurons_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", "--json", "+experiment=tiny_math", "seed=3", f"store={tmp_path}"])
+    nodes = {f"{node['stage']}/{node['label']}": node for node in json.loads(capsys.readouterr().out)["nodes"]}
+    control, repaired = nodes["rejuvenate/RandomReset"], nodes["rejuvenate/Rejuvenation"]
+    assert control["inputs"] == repaired["inputs"]
+    assert control["config"] == {**repaired["config"], "neurons": "random", "seed": 3}
 
 
 @pytest.mark.parametrize(

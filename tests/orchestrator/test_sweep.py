@@ -45,8 +45,8 @@ def names(found: list[dict[str, Any]]) -> set[str]:
 def test_each_distinct_node_is_planned_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = nodes(capsys, "-m", "+experiment=tiny_math", *GRID, f"store={tmp_path}")
     assert Counter(node["stage"] for node in found) == {
-        "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 4, "grpo": 2 + 4, "evaluate": 4 * (4 + 4 + 4),
-        "diagnose": 4 + 2 * 4,
+        "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 4 * 2, "grpo": 2 + 4 * 2, "evaluate": 4 * (4 + 4 * 4),
+        "diagnose": 4 + 4 * 2,
     }  # fmt: skip
     assert len({node["fingerprint"] for node in found}) == len(found)
 
