@@ -16,6 +16,7 @@ from stages.diagnosis import contributions, outputs, overlap, sharpness, token_f
 from stages.diagnosis.attributed import Attributed, open_attribution
 from stages.diagnosis.forward import Sample, Tick
 from stages.diagnosis.outputs import Outputs
+from stages.diagnosis.perturbation import Around
 from stages.modeling.checkpoint import load_model
 from stages.rejuvenation import calibration, compatibility
 from stages.rejuvenation.compatibility import Pair
@@ -115,14 +116,14 @@ def _observe(task: _Task, context: Context, norms: dict[str, float], ticks: Tick
     """Load one model after the other and measure everything that needs it."""
     seen, batch = _Observed(), context.resources.per_device_batch
     for name in token_files.MODELS:
-        model = load_model(context.inputs[name], dtype=task.config.dtype)
+        model = load_model(context.inputs[name], dtype=task.config.dtype, spread=True)
         tick = ticks(f"{name}: predictions")
         seen.outputs[name] = outputs.measure(model, task.samples, task.shown, task.config.top, batch, tick)
         if task.attributed:
             tick = ticks(f"{name}: entropies at targets")
             seen.at_targets[name] = outputs.entropies(model, task.attributed.samples, batch, tick)
         if task.near:
-            around = sharpness.Around(task.pair, name, norms, task.config.seed)
+            around = Around(task.pair, name, norms, task.config.seed)
             tick = ticks(f"{name}: loss around it")
             seen.losses.extend(sharpness.measure(model, around, task.near, task.loss, batch, tick))
         del model

@@ -47,7 +47,7 @@ def write(
     """
     positive_TM, negative_TM = module_sums(attributed)
     modules = _write_modules(attributed, folder, positive_TM.mean(0), negative_TM.mean(0))
-    tokens = _write_tokens(attributed, folder, tokenizer)
+    distinct = _write_tokens(attributed, folder, tokenizer)
     totals_T = (positive_TM - negative_TM).sum(1) if attributed.absolute else positive_TM.sum(1)
     shares = curve(attributed.neurons, attributed.keep, rho)
     scores_N, magnitudes_N = np.zeros((2, int(attributed.sizes.sum())))
@@ -67,7 +67,7 @@ def write(
     return {
         "attribution_targets": len(totals_T),
         "top_module": modules[0]["module"],
-        "top_token": tokens[0]["text"],
+        "distinct_target_tokens": distinct,
         "contribution_held_at_rho": float(at_rho) if held_TX else None,
     }
 
@@ -165,8 +165,8 @@ def _write_curve(folder: Path, shares: list[float], held_TX: np.ndarray) -> None
     pq.write_table(pa.table(columns, schema=_CONCENTRATION), folder / CONCENTRATION)
 
 
-def _write_tokens(attributed: Attributed, folder: Path, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-    """Tokens that are targets, by how often, ties by id."""
+def _write_tokens(attributed: Attributed, folder: Path, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that are targets, by how often, ties by id; returns how many there are."""
     tokens, counts = np.unique(attributed.targets["y"], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     rows = [
@@ -174,7 +174,7 @@ def _write_tokens(attributed: Attributed, folder: Path, tokenizer: PreTrainedTok
         for token, count in zip(tokens[order].tolist(), counts[order].tolist(), strict=True)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=_TARGET_TOKENS), folder / TARGET_TOKENS)
-    return rows
+    return len(rows)
 
 
 def _place(attributed: Attributed, number: int, rank: int) -> dict[str, Any]:

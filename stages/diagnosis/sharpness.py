@@ -1,18 +1,11 @@
 """`sharpness.parquet`: the loss of response tokens at theta + s * d, along random directions and along the change.
 
-Random directions are filter-normalised (Li et al. 2018, "Visualizing the Loss Landscape of Neural Nets"): Gaussian
-noise whose every row has the norm of the weight's row, so that s is a relative size and two checkpoints compare at
-equal s; norm weights and biases stay, as there. All of them have the norm of theta's matrices, and so does the change
-(checkpoint - reference), which is scaled to it. Both checkpoints get the same noise, before it is normalised.
-
-The model is moved in place, each time from the values in its files, and at the end it has exactly those: no drift.
+All directions have the norm of theta's matrices (see `perturbation`), so that two checkpoints compare at equal s.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
+from stages.contract import StageError
 from stages.diagnosis.forward import Sample, Tick, mean_nll
-from stages.rejuvenation.compatibility import Pair
-from stages.rejuvenation.weights import Weights, row_blocks
+from stages.diagnosis.perturbation import Around, move, restore
 
 SHARPNESS = "sharpness.parquet"
 
@@ -50,44 +42,6 @@ class Settings:
         return 1 + 2 * len(self.scales) * (self.directions + 1)
 
 
-@dataclass(frozen=True)
-class Around:
-    """One of the pair's checkpoints and the directions from it; `matrix_norms` are those of all matrices together."""
-
-    pair: Pair
-    name: str
-    matrix_norms: dict[str, float]
-    seed: int
-
-    @property
-    def weights(self) -> Weights:
-        return self.pair.base if self.name == "reference" else self.pair.checkpoint
-
-    def towards(self, direction: int | None, tensor: str, span: tuple[int, int], weight: Tensor, draw: Draw) -> Tensor:
-        """Rows `span` of a direction d; None is the change."""
-        if direction is not None:
-            return filter_normalised(draw(weight.shape), weight)
-        ours, theirs = (_rows(weights, tensor, span).float() for weights in (self.pair.checkpoint, self.pair.base))
-        return (ours - theirs).to(weight.device) * (self.matrix_norms[self.name] / self.matrix_norms["change"])
-
-
-class Draw:
-    """Gaussian noise of one direction and tensor: the same for every model, scale and order of asking."""
-
-    def __init__(self, seed: int, direction: int | None, tensor: str, device: torch.device) -> None:
-        digest = hashlib.sha256(f"{seed}/{direction}/{tensor}".encode()).digest()
-        self._generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:7]))
-
-    def __call__(self, shape: torch.Size) -> Tensor:
-        return torch.randn(shape, generator=self._generator, device=self._generator.device)
-
-
-def filter_normalised(noise: Tensor, weight: Tensor) -> Tensor:
-    """`noise` with every row scaled to the norm of the weight's row."""
-    norm = torch.linalg.vector_norm
-    return noise * (norm(weight, dim=1, keepdim=True) / norm(noise, dim=1, keepdim=True))
-
-
 def matrix_norms(rows: list[dict[str, Any]]) -> dict[str, float]:
     """l2 of all matrices together, from the rows of weights.parquet: of the change and of both checkpoints."""
     matrices = [row for row in rows if len(row["shape"]) == 2]
@@ -102,7 +56,12 @@ def measure(
     """Rows of sharpness.parquet for one model, which must be that of `around` and keeps its weights.
 
     A loss that is not finite, far away, is None. Equal checkpoints have no change, and no row along it.
+
+    Raises:
+        StageError: a part of the model is on no device, so that it could not be moved.
     """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise StageError("diagnose.sharpness_samples: the model does not fit on the GPUs; allowed: 0, or larger GPUs")
     directions: list[int | None] = [*range(settings.directions)]
     if around.matrix_norms["change"] > 0:
         directions.append(None)
@@ -117,32 +76,6 @@ def measure(
     finally:
         restore(model, around.weights)
     return rows
-
-
-@torch.no_grad()
-def move(model: PreTrainedModel, around: Around, direction: int | None, scale: float) -> float:
-    """Set the model's matrices to theta + scale * d; returns the norm of what they really moved, relative to theta.
-
-    In bfloat16 that differs from |scale|: small steps are rounded away or up.
-    """
-    squares = 0.0
-    for name, parameter in _matrices(model):
-        draw = Draw(around.seed, direction, name, parameter.device)
-        for span in row_blocks(tuple(parameter.shape)):
-            start = _rows(around.weights, name, span).to(parameter.device).to(parameter.dtype)
-            step = around.towards(direction, name, span, start.float(), draw)
-            moved = (start.float() + scale * step).to(parameter.dtype)
-            squares += torch.linalg.vector_norm(moved.float() - start.float(), dtype=torch.float64).item() ** 2
-            parameter[slice(*span)] = moved
-    return math.sqrt(squares) / around.matrix_norms[around.name]
-
-
-@torch.no_grad()
-def restore(model: PreTrainedModel, weights: Weights) -> None:
-    """Set the model's matrices to what the files hold."""
-    for name, parameter in _matrices(model):
-        for span in row_blocks(tuple(parameter.shape)):
-            parameter[slice(*span)] = _rows(weights, name, span).to(parameter.device).to(parameter.dtype)
 
 
 def write(folder: Path, rows: list[dict[str, Any]]) -> None:
@@ -188,17 +121,6 @@ def _row(model: str, along: str, direction: int | None, scale: float, nll: float
         "nll": finite,
         "applied": applied,
     }
-
-
-def _matrices(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
-    """What random directions move: every parameter with rows, a tied embedding once."""
-    return ((name, parameter) for name, parameter in model.named_parameters() if parameter.dim() == 2)
-
-
-def _rows(weights: Weights, name: str, span: tuple[int, int]) -> Tensor:
-    stored = weights.find(name)
-    assert stored is not None, f"{name}: the model was loaded from these files"
-    return weights.rows(stored, *span)
 
 
 def _plus(*values: float | None) -> float | None:

@@ -245,6 +245,22 @@ def test_shown_positions_are_spread_evenly() -> None:
     assert outputs.spread(5, 0) == [] == outputs.spread(0, 5)
 
 
+def test_the_loss_is_measured_around_both_models_on_the_first_samples(study: Path) -> None:
+    rows = table(study / "diagnosis", "sharpness")
+    tokens = table(study / "diagnosis", "tokens")
+    summary = json.loads((study / "diagnosis/summary.json").read_text())
+    for model in MODELS:
+        losses = rows[rows["model"] == model].set_index(["along", "scale"])["nll"]
+        assert set(losses.index) == {("none", 0.0), *((a, s) for a in ("random", "change") for s in (-0.05, 0.05))}
+        here = losses["none", 0.0]
+        assert here == pytest.approx(-tokens[tokens["sample"] < 2][f"log_p_{model}"].mean(), rel=1e-5)
+        for along in ("random", "change"):
+            second = losses[along, 0.05] + losses[along, -0.05] - 2 * here
+            assert summary[f"curvature_{along}_{model}"] == pytest.approx(second / 0.05**2)
+            assert summary["loss_increase"][model][along] == {"0.05": pytest.approx(second / 2)}
+        assert summary[f"curvature_random_deviation_{model}"] is None  # of one direction
+
+
 @pytest.mark.parametrize("name", ["tokens", "ranks", "distributions", "sharpness"])
 def test_the_number_of_samples_in_a_pass_changes_nothing_but_rounding(qwen3: Path, name: str) -> None:
     for batch in (1, 8):

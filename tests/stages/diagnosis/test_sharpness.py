@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.contract import Input
-from stages.diagnosis import forward, sharpness
+from stages.contract import Input, StageError
+from stages.diagnosis import forward, perturbation, sharpness
 from stages.diagnosis.forward import Sample
 from stages.modeling.checkpoint import load_model
-from stages.rejuvenation import compatibility, weights
+from stages.rejuvenation import compatibility
 from tests import tiny_models
 
 SAMPLES = [Sample([5, 9, 7, 3, 8, 2], [2, 3, 4]), Sample([6, 2, 9], [0, 1])]
@@ -45,9 +45,9 @@ class Study:
         theirs = self.matrices("reference")
         return {n: v - theirs[n] for n, v in self.matrices("checkpoint").items()}
 
-    def around(self, name: str) -> sharpness.Around:
+    def around(self, name: str) -> perturbation.Around:
         norms = {"change": norm(self.change()), **{n: norm(self.matrices(n)) for n in self.values}}
-        return sharpness.Around(self.pair, name, norms, SETTINGS.seed)
+        return perturbation.Around(self.pair, name, norms, SETTINGS.seed)
 
     def measure(self, name: str) -> list[dict[str, Any]]:
         model = load_model(self.sources[name], dtype="float32")
@@ -64,7 +64,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def test_filter_normalised_rows_have_the_norm_of_the_weights_rows() -> None:
-    found = sharpness.filter_normalised(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[10.0, 0.0], [0.0, 0.0]]))
+    found = perturbation.filter_normalised(
+        torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[10.0, 0.0], [0.0, 0.0]])
+    )
     assert found.tolist() == [[6.0, 8.0], [0.0, 0.0]]
 
 
@@ -95,7 +97,7 @@ def test_along_the_change_the_loss_is_that_of_theta_plus_the_scaled_change(study
 def test_random_steps_have_the_relative_size_and_move_every_row_alike(tmp_path: Path, family: str) -> None:
     study = Study(tmp_path, family)
     model = load_model(study.sources["checkpoint"], dtype="float32")
-    assert sharpness.move(model, study.around("checkpoint"), 0, 0.1) == pytest.approx(0.1, rel=1e-5)
+    assert perturbation.move(model, study.around("checkpoint"), 0, 0.1) == pytest.approx(0.1, rel=1e-5)
     moved = dict(model.named_parameters())
     assert moved.keys() == study.values["checkpoint"].keys()
     for name, value in study.values["checkpoint"].items():
@@ -106,7 +108,7 @@ def test_random_steps_have_the_relative_size_and_move_every_row_alike(tmp_path: 
 
 def test_noise_is_the_same_for_every_scale_model_and_order_but_not_for_every_direction(study: Study) -> None:
     def noise(direction: int, tensor: str) -> torch.Tensor:
-        return sharpness.Draw(3, direction, tensor, torch.device("cpu"))(torch.Size([4, 8]))
+        return perturbation.Draw(3, direction, tensor, torch.device("cpu"))(torch.Size([4, 8]))
 
     first = noise(0, "a")
     assert not torch.equal(noise(1, "a"), first) and not torch.equal(noise(0, "b"), first)
@@ -119,7 +121,7 @@ def test_noise_is_the_same_for_every_scale_model_and_order_but_not_for_every_dir
 def test_afterwards_the_model_has_the_files_weights_to_the_bit(
     tmp_path: Path, stored: str, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "BLOCK", 100)
+    monkeypatch.setattr(perturbation, "STEP", 100)
     study = Study(tmp_path, "llama_tied", stored)
     model = load_model(study.sources["checkpoint"], dtype=dtype)
     rows = sharpness.measure(model, study.around("checkpoint"), SAMPLES, SETTINGS, 8, lambda: None)
@@ -145,10 +147,16 @@ def test_an_error_on_the_way_leaves_the_files_weights_too(study: Study, monkeypa
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
 
 
+def test_a_model_that_is_not_all_in_memory_is_refused(study: Study) -> None:
+    model = load_model(study.sources["checkpoint"], dtype="float32").to("meta")
+    with pytest.raises(StageError, match=r"diagnose\.sharpness_samples: the model does not fit"):
+        sharpness.measure(model, study.around("checkpoint"), SAMPLES, SETTINGS, 8, lambda: None)
+
+
 def test_equal_checkpoints_have_no_direction_of_change(tmp_path: Path) -> None:
     source = tiny_models.source(tiny_models.base(tmp_path / "base"))
     pair = compatibility.open_pair(source, source)
-    around = sharpness.Around(pair, "reference", {"change": 0.0, "reference": 1.0, "checkpoint": 1.0}, 0)
+    around = perturbation.Around(pair, "reference", {"change": 0.0, "reference": 1.0, "checkpoint": 1.0}, 0)
     rows = sharpness.measure(load_model(source, dtype="float32"), around, SAMPLES, SETTINGS, 8, lambda: None)
     assert {row["along"] for row in rows} == {"none", "random"}
     summary = sharpness.summarise(rows, SETTINGS)
