@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +42,10 @@ _TARGETS = pa.schema(
 _MODULES = pa.schema(
     [("target", pa.int32()), ("module", pa.string()), ("positive", pa.float64()), ("negative", pa.float64())]
 )
-_NEURONS = pa.schema([("target", pa.int32()), ("module", pa.string()), ("index", pa.int32()), ("score", pa.float32())])
+_NEURONS = pa.schema(
+    [("target", pa.int32()), ("module", pa.dictionary(pa.int32(), pa.string()))]
+    + [("index", pa.int32()), ("score", pa.float32())]
+)
 
 
 def write_tokens(folder: Path, sequences: list[Sequence]) -> None:
@@ -81,7 +85,10 @@ class Layout:
 
 
 class ScoreWriter:
-    """Writes `neurons.parquet` and `modules.parquet`, one target after the other. `kept`: rows of the former so far."""
+    """Writes `neurons.parquet` and `modules.parquet`, one target after the other, while the next ones are computed.
+
+    `kept`: rows of `neurons.parquet` so far.
+    """
 
     def __init__(self, folder: Path, ranking: Ranking, *, keep: float) -> None:
         self.kept = 0
@@ -89,8 +96,13 @@ class ScoreWriter:
         self._keep = keep
         self._ranking = ranking
         self._layout = Layout(ranking.modules)
-        self._neurons = pq.ParquetWriter(folder / NEURONS, _NEURONS)
+        # The names of modules are written as they are stored, as indices of a dictionary, and read as plain strings.
+        self._neurons = pq.ParquetWriter(
+            folder / NEURONS, _NEURONS, compression="zstd", use_dictionary=["target", "module"], store_schema=False
+        )
         self._modules = pq.ParquetWriter(folder / MODULES, _MODULES)
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> ScoreWriter:
         return self
@@ -98,25 +110,38 @@ class ScoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._neurons.close()
-        self._modules.close()
+        try:
+            self._finish_writing()
+        finally:
+            self._thread.shutdown()
+            self._neurons.close()
+            self._modules.close()
 
     def write(self, scores_NM: Tensor) -> None:
         """Add N targets, given the scores of all M neurons. A target without a score that counts has no row group."""
         self._write_modules(scores_NM)
-        for scores_M in scores_NM:
+        groups = []
+        for target, scores_M in enumerate(scores_NM, start=self._targets):
             best = self._ranking.best(scores_M, self._keep)
             if len(best):
-                self._write_group(best.cpu().numpy(), scores_M[best].cpu().numpy())
-            self._targets += 1
+                groups.append((target, best.cpu().numpy(), scores_M[best].cpu().numpy()))
+                self.kept += len(best)
+        self._targets += len(scores_NM)
+        self._finish_writing()
+        self._writing = self._thread.submit(self._write_groups, groups)
 
-    def _write_group(self, flat: np.ndarray, scores: np.ndarray) -> None:
-        number, index = self._layout.split(flat)
-        module = pa.DictionaryArray.from_arrays(number.astype(np.int32), self._layout.names).cast(pa.string())
-        target = np.full(len(flat), self._targets, dtype=np.int32)
-        table = pa.table([target, module, index.astype(np.int32), scores], schema=_NEURONS)
-        self._neurons.write_table(table, row_group_size=len(flat))
-        self.kept += len(flat)
+    def _finish_writing(self) -> None:
+        """Wait for what is being written: no more than one batch of targets waits in memory."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write_groups(self, groups: list[tuple[int, np.ndarray, np.ndarray]]) -> None:
+        for target, flat, scores in groups:
+            number, index = self._layout.split(flat)
+            module = pa.DictionaryArray.from_arrays(number.astype(np.int32), self._layout.names)
+            columns = [np.full(len(flat), target, dtype=np.int32), module, index.astype(np.int32), scores]
+            self._neurons.write_table(pa.table(columns, schema=_NEURONS), row_group_size=len(flat))
 
     def _write_modules(self, scores_NM: Tensor) -> None:
         parts = scores_NM.split([module.neurons for module in self._ranking.modules], dim=1)
