@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from stages.contract import Input
 from stages.modeling import checkpoint as checkpoints
 
@@ -39,10 +41,15 @@ class _Tokenizer:
     @staticmethod
     def of(source: Input) -> _Tokenizer:
         tokenizer = checkpoints.load_tokenizer(source)
-        backend = getattr(tokenizer, "backend_tokenizer", None)  # its merges are in its serialised form alone
-        merges = None if backend is None else json.loads(backend.to_str())["model"].get("merges")
         special = {name: getattr(tokenizer, name) for name in _SPECIAL}
-        return _Tokenizer(tokenizer.get_vocab(), hashlib.sha256(json.dumps(merges).encode()).digest(), special)
+        return _Tokenizer(tokenizer.get_vocab(), _merges(tokenizer), special)
+
+
+def _merges(tokenizer: PreTrainedTokenizerBase) -> bytes:
+    """A digest of the merges of a BPE tokenizer: only its serialised form has them."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    merges = None if backend is None else json.loads(backend.to_str())["model"].get("merges")
+    return hashlib.sha256(json.dumps(merges).encode()).digest()
 
 
 def _compared(base: _Tokenizer, checkpoint: _Tokenizer) -> list[str]:
