@@ -34,8 +34,12 @@ def of_file(file: Path, known: Memory) -> str:
 
 def of_folder(folder: Path, known: Memory) -> dict[str, str]:
     """The SHA-256 of every file of a folder, by its path there; names that begin with a dot are left out."""
-    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith("."))
-    return {file.relative_to(folder).as_posix(): of_file(file, known) for file in files}
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    keys = {file: f"{file}:{stamp(file.stat())}" for file in files}
+    unknown = [file for file in files if known.get(keys[file]) is None]
+    for file, digest in zip(unknown, artifact.hashes(unknown), strict=True):
+        known.put(keys[file], digest)
+    return {file.relative_to(folder).as_posix(): known.get(keys[file]) for file in files}
 
 
 def changed(path: Path, file: str | None, content: Mapping[str, Any], known: Memory) -> str | None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 VERSION = 1
 MAKES = ("checkpoint",)
 
+#: Merges that keep some elements of the change and drop the others.
+_SPARSE = ("ties", "dare_linear")
+
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Config:
@@ -32,8 +35,11 @@ class Config:
             0 is fusion alone and needs no attribution.
         neurons: which are reset: those that the attribution selects (the paper), or, as a control, as many of each
             module drawn at random.
-        seed: of that draw.
+        seed: of that draw, and of what dare drops.
         reset_alpha: weight of the checkpoint in what reset neurons are set to, a fraction: 0 is the base (the paper).
+        merge: how the two are fused: linearly (equation 1), or by a method of mergekit, to which `alpha` is slerp's t,
+            or the share of what is left of the change from the base.
+        density: fraction of the elements of that change that ties and dare keep; they need it, the others have none.
     """
 
     alpha: Annotated[float, Field(ge=0, le=1)]
@@ -41,6 +47,8 @@ class Config:
     neurons: Literal["attributed", "random"] = "attributed"
     seed: Annotated[int, Field(ge=0)] = 0
     reset_alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    merge: Literal["linear", "slerp", "ties", "dare_linear"] = "linear"
+    density: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 def takes(config: Config) -> tuple[str, ...]:
@@ -50,22 +58,29 @@ def takes(config: Config) -> tuple[str, ...]:
 
 def check(config: Config) -> list[str]:
     """What the types of the fields cannot say."""
-    if config.seed and config.neurons != "random":
-        return [f"seed: {config.seed} has no effect; it is of the draw of neurons=random"]
-    return []
+    errors = []
+    if config.seed and config.neurons != "random" and config.merge != "dare_linear":
+        errors.append(f"seed: {config.seed} has no effect; it is of the draw of neurons=random or merge=dare_linear")
+    if config.density is None and config.merge in _SPARSE:
+        errors.append(f"density: null; merge={config.merge} needs a fraction above 0")
+    if config.density is not None and config.merge not in _SPARSE:
+        errors.append(f"density: {config.density} has no effect; it is of merge={' or '.join(_SPARSE)}")
+    return errors
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Select the neurons, then fuse and reset block by block: no model is ever loaded."""
-    from stages.rejuvenation import compatibility, fusion, reset_set
+    from stages.rejuvenation import compatibility, fusion, merging, reset_set
 
+    linear = config.merge == "linear"
+    merge = None if linear else merging.load(config.merge, config.alpha, config.density, config.seed)
     pair = compatibility.open_pair(context.inputs["base"], context.inputs["checkpoint"])
     chosen, ties = _chosen(config, context, pair.modules)
 
     def tick(done: int, total: int) -> None:
         context.progress.update(done, total, note="elements written")
 
-    recipe = fusion.Recipe(config.alpha, chosen, config.reset_alpha)
+    recipe = fusion.Recipe(config.alpha, chosen, config.reset_alpha, merge)
     fusion.write(pair.checkpoint, pair.base, recipe, context.output / "model", tick, context.resources.cpus)
     reset_set.write(context.output, chosen)
     summary = {
@@ -73,6 +88,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         "rho": config.rho,
         "selection": config.neurons,
         "reset_alpha": config.reset_alpha,
+        "merge": config.merge,
         **ties,
         **reset_set.summarise(chosen, pair.checkpoint),
     }

@@ -1,17 +1,14 @@
 """Fusion and reset of two checkpoints (equations 1 and 5), streamed over their files: a few blocks of rows in memory.
 
-Each output file has the header of the checkpoint's own file, byte for byte, so that shards, names, dtypes, offsets
-and metadata stay what they were, and is filled block by block by a few threads. The header is written last: before
-that the file is none that could be loaded.
+The result has the layout of the checkpoint (`layout`), and its files are filled block by block by a few threads.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,14 +17,11 @@ import torch
 from torch import Tensor
 
 from stages.contract import StageError
-from stages.rejuvenation import lanes
+from stages.rejuvenation import lanes, layout
 from stages.rejuvenation.lanes import Buffers
+from stages.rejuvenation.merging import Merge
 from stages.rejuvenation.reset_set import Region, ResetSet
-from stages.rejuvenation.weights import INDEX, Stored, Weights, largest_block, not_finite, refuse_not_finite, row_blocks
-
-#: Files kept beside the weights, by suffix, and those that a trainer leaves there, which are no part of a model.
-_COMPANIONS = (".json", ".jinja", ".model", ".tiktoken", ".txt")
-_TRAINER = ("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json")
+from stages.rejuvenation.weights import Stored, Weights, largest_block, not_finite, refuse_not_finite, row_blocks
 
 #: Blocks that a thread takes at a time: 8 MiB of bfloat16.
 _BATCH = 16
@@ -36,11 +30,12 @@ _BATCH = 16
 @dataclass(frozen=True)
 class Recipe:
     """What becomes of two checkpoints: fused at `alpha`, but the `chosen` neurons at `reset_alpha`, which is 0 in the
-    paper: the base (equation 5)."""
+    paper: the base (equation 5). `merge` is how they are fused, if not linearly."""
 
     alpha: float
     chosen: ResetSet
     reset_alpha: float = 0.0
+    merge: Merge | None = None
 
 
 @dataclass(frozen=True)
@@ -94,18 +89,21 @@ def write(
         StageError: values of a checkpoint are not finite, or too large for the dtype of `sft`; it names all such
             tensors.
     """
-    batches = list(_batches(_parts(sft, base, recipe.chosen)))
-    elements = largest_block(sft.tensors.values())
+    batches = list(_batches(_parts(sft, base, recipe.chosen), whole=recipe.merge is not None))
+    if recipe.merge is None:
+        elements, threads = largest_block(sft.tensors.values()), max(lanes.LEAST, threads)
+    else:  # it needs memory for a whole tensor, and draws from torch's one generator
+        elements, threads = max(tensor.elements for tensor in sft.tensors.values()), 1
     done, total = 0, sum(tensor.elements for tensor in sft.tensors.values())
     folder.mkdir(parents=True)
     try:
-        with _created(sft, folder) as descriptors:
+        with layout.created(sft, folder) as descriptors:
             work = _Work(sft, base, recipe, descriptors)
             with closing(lanes.run(work, batches, elements=elements, threads=threads)) as counts:
                 for count in counts:
                     done += count
                     tick(done, total)
-        _copy_companions(sft.folder, folder)
+        layout.copy_companions(sft.folder, folder)
     except BaseException as error:
         shutil.rmtree(folder)
         if isinstance(error, _Damaged):
@@ -128,7 +126,7 @@ class _Work:
         count = 0
         for part, start, stop in blocks:
             block = self._result(buffers, part, start, stop)
-            _write(self.descriptors[part.ours.file], _bytes(block), part.ours.place(start, stop)[0])
+            layout.write(self.descriptors[part.ours.file], _bytes(block), part.ours.place(start, stop)[0])
             count += block.numel()
         return count
 
@@ -139,11 +137,15 @@ class _Work:
             _refuse(not_finite(part.ours, ours, start))
             return ours
         theirs = self.base.rows(part.theirs, start, stop, buffers.theirs)
-        scratch = buffers.floats(ours.shape)
-        fused = fuse(ours, theirs, self.recipe.alpha, scratch)
-        sums = [fused.sum()] if 0 < self.recipe.alpha < 1 else [each.sum() for each in scratch]
-        if not all(map(math.isfinite, sums)):  # whatever is not finite on a side is not in the sum
+        if self.recipe.merge is not None:
             _refuse(not_finite(part.theirs, theirs, start) or not_finite(part.ours, ours, start))
+            fused = self.recipe.merge(part.ours.name, ours, theirs)
+        else:
+            scratch = buffers.floats(ours.shape)
+            fused = fuse(ours, theirs, self.recipe.alpha, scratch)
+            sums = [fused.sum()] if 0 < self.recipe.alpha < 1 else [each.sum() for each in scratch]
+            if not all(map(math.isfinite, sums)):  # whatever is not finite on a side is not in the sum
+                _refuse(not_finite(part.theirs, theirs, start) or not_finite(part.ours, ours, start))
         if part.region is not None:
             at = part.region.within(start, stop)
             was_reset = fuse(ours[at], theirs[at], self.recipe.reset_alpha)
@@ -151,7 +153,7 @@ class _Work:
             ours[at] = was_reset.to(ours.dtype)
         else:
             ours.copy_(fused)
-        if part.theirs.dtype != part.ours.dtype:
+        if part.theirs.dtype != part.ours.dtype or self.recipe.merge is not None:
             _refuse(not_finite(part.ours, ours, start), f" when written: too large for {part.ours.dtype}")
         return ours
 
@@ -163,12 +165,16 @@ def _parts(sft: Weights, base: Weights, chosen: ResetSet) -> Iterator[_Part]:
         yield _Part(ours, theirs, chosen.of_tensor(name))
 
 
-def _batches(parts: Iterable[_Part]) -> Iterator[list[_Block]]:
-    """All blocks of all parts, a few at a time, from each file in turn: writers of one file wait for each other."""
+def _batches(parts: Iterable[_Part], *, whole: bool) -> Iterator[list[_Block]]:
+    """All blocks of all parts, or `whole` parts, a few at a time.
+
+    From each file in turn, since threads that write to one file wait for each other.
+    """
     by_file: dict[Path, list[_Block]] = {}
     for part in parts:
         blocks = by_file.setdefault(part.ours.file, [])
-        blocks += [(part, start, stop) for start, stop in row_blocks(part.ours.shape)]
+        spans = [(0, (*part.ours.shape, 1)[0])] if whole else row_blocks(part.ours.shape)
+        blocks += [(part, start, stop) for start, stop in spans]
     for at in range(0, max(map(len, by_file.values()), default=0), _BATCH):
         yield from (batch for blocks in by_file.values() if (batch := blocks[at : at + _BATCH]))
 
@@ -178,33 +184,5 @@ def _refuse(damage: str | None, more: str = "") -> None:
         raise _Damaged(damage + more)
 
 
-@contextmanager
-def _created(sft: Weights, folder: Path) -> Iterator[dict[Path, int]]:
-    """A file in `folder` for each of `sft`, open for writing; each gets its header if all went well."""
-    with ExitStack() as stack:
-        descriptors = {
-            file: stack.enter_context((folder / file.name).open("xb", buffering=0)).fileno() for file in sft.files
-        }
-        yield descriptors
-        for file, descriptor in descriptors.items():
-            _write(descriptor, memoryview(sft.headers[file]), 0)
-
-
-def _write(descriptor: int, content: memoryview, at: int) -> None:
-    """Write all of `content`: one call may write less than it was given."""
-    done = 0
-    while done < len(content):
-        done += os.pwrite(descriptor, content[done:], at + done)
-
-
 def _bytes(block: Tensor) -> memoryview:
     return block.reshape(-1).view(torch.uint8).numpy().data
-
-
-def _copy_companions(source: Path, folder: Path) -> None:
-    """Config, generation config, tokenizer and the shards' index. The config comes last: without it nothing loads."""
-    names = [file.name for file in source.iterdir() if file.is_file() and not file.name.startswith(".")]
-    foreign = [name for name in names if name.endswith(".index.json") and name != INDEX]
-    kept = [n for n in names if n.endswith(_COMPANIONS) and n not in (*_TRAINER, *foreign)]
-    for name in sorted(kept, key=lambda name: name == "config.json"):
-        shutil.copyfile(source / name, folder / name)

@@ -53,7 +53,7 @@ def run(
         own.buffers = Buffers(elements)
 
     try:
-        with ThreadPoolExecutor(max(LEAST, threads), initializer=begin) as pool:
+        with ThreadPoolExecutor(threads, initializer=begin) as pool:
             yield from pool.map(lambda item: work(own.buffers, item), items)
     finally:
         torch.set_num_threads(before)  # of threads that start later

@@ -73,3 +73,16 @@ def test_publishing_replaces_a_damaged_artifact(published: Path, tmp_path: Path)
     found = artifact.read(published)
     assert found is not None and [output["path"] for output in found["outputs"]] == ["model.bin"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["toy"]
+
+
+def test_files_that_are_hashed_at_once_keep_their_own_hash_and_order(tmp_path: Path) -> None:
+    draft = tmp_path / ".draft"
+    draft.mkdir()
+    sizes = {f"{n:02}.bin": 300_000 if n % 3 == 0 else n for n in range(20)}  # the large ones end later
+    for name, size in sizes.items():
+        (draft / name).write_bytes(name.encode() * size)
+    artifact.publish(draft, tmp_path / "toy", record())
+    found = artifact.read(tmp_path / "toy")
+    assert found is not None
+    assert [output["path"] for output in found["outputs"]] == list(sizes)
+    assert all(output["sha256"] == artifact.sha256(tmp_path / "toy" / output["path"]) for output in found["outputs"])

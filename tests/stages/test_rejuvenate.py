@@ -296,4 +296,10 @@ def test_a_seed_without_a_draw_is_refused() -> None:
     assert rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.01)) == []
     assert rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.01, neurons="random", seed=1)) == []
     (message,) = rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.01, seed=1))
-    assert message == "seed: 1 has no effect; it is of the draw of neurons=random"
+    assert message == "seed: 1 has no effect; it is of the draw of neurons=random or merge=dare_linear"
+
+
+@pytest.mark.parametrize(("merge", "density"), [("linear", 0.5), ("slerp", 0.5), ("ties", None), ("dare_linear", None)])
+def test_a_density_belongs_to_the_merges_that_drop_elements(merge: Any, density: float | None) -> None:
+    (message,) = rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.0, merge=merge, density=density))
+    assert message.startswith(f"density: {density} has no effect" if density else "density: null; merge=")
