@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import csv
+import functools
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from orchestrator import config
 from orchestrator.diagnoses import Diagnoses, write
 from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
-from tests.conftest import ROOT, study
+from tests.conftest import study
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -23,8 +24,10 @@ VARIANTS: dict[str, list[Any]] = {
 }
 
 
+@functools.cache
 def conf(group: str) -> dict[str, Any]:
-    fields: dict[str, Any] = yaml.safe_load((ROOT / "conf" / group / "tiny.yaml").read_text())
+    """The tiny config of a stage."""
+    fields: dict[str, Any] = config.compose([f"+{group}=tiny"]).config[group]
     return fields
 
 
