@@ -6,11 +6,14 @@ import time
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
+from bench import machine
 from stages.rejuvenation import architecture, attribution
-from stages.rejuvenation.architecture import KINDS, PREFIX, WRITERS, Module
+from stages.rejuvenation.architecture import PREFIX, WRITERS, Module
 from stages.rejuvenation.packing import Passage, passes
 
 
@@ -100,3 +103,29 @@ def timed(work: Any) -> tuple[float, Tensor]:
     return time.perf_counter() - start, found
 
 
+def measure(samples: int, targets: int, peers: int) -> None:
+    """Attribute all samples, and the first `peers` targets as the peers do, and print the seconds of a target.
+
+    A peer's passes are of the same length for every target, so that a few of them tell what all would take.
+    """
+    model = make()
+    modules = modules_of(model)
+    every = passages(samples, targets, tokens=256, prompt=64)
+    few = [Passage(every[0].input_ids, every[0].positions[:peers], every[0].y[:peers])]
+    packed(model, modules, few, batch=8)  # memory is given on demand, once
+    seconds, scores_NM = timed(lambda: packed(model, modules, every, batch=8))
+    own = seconds / len(scores_NM)
+    found = {"one target at a time, as first written": timed(lambda: one_by_one(model, modules, few))}
+    model.requires_grad_(False)
+    model.model.embed_tokens.weight.requires_grad_(True)  # something must, or there is no graph
+    found["one target at a time, no gradients of weights"] = timed(lambda: one_by_one(model, modules, few))
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    title = f"{parameters / 1e9:.2f} B parameters, {samples} samples of 256 tokens; {machine.described()}"
+    table = Table("", "targets", "s a target", "times ours", "largest difference of a score", title=title)
+    table.add_row("packed", str(len(scores_NM)), f"{own:.2f}", "1.0", "")
+    for name, (taken, theirs_NM) in found.items():
+        ours_NM = scores_NM[: len(theirs_NM)]
+        difference = float((ours_NM - theirs_NM).abs().max() / theirs_NM.abs().max())
+        each = taken / len(theirs_NM)
+        table.add_row(name, str(len(theirs_NM)), f"{each:.2f}", f"{each / own:.1f}", f"{difference:.1e} of the largest")
+    Console(width=120).print(table)
