@@ -1,9 +1,9 @@
 """Step 2 (section 3.4.1): how much each neuron contributes to the logit of a target token.
 
-One forward pass of the model itself keeps only the input of every layer. Then the layers are run once more, from the
-last to the first, and the gradients of the logits of all targets go back through each together (`decoder_layer`): the
-samples' forward passes are shared, no gradient of a weight is formed, and no more than one layer's activations are in
-memory. The reconstruction of every logit from the exact scores shows that nothing of the model was left out.
+One forward pass of the model itself is shared by all targets of its samples. Then their gradients go back through each
+layer together (`decoder_layer`), and no gradient of a weight is formed. Where the activations of all layers are too
+many, only the layers' inputs are kept, and each layer is run once more before its turn. The reconstruction of every
+logit from the exact scores shows that nothing of the model was left out.
 
 Suffixes: B samples, T positions, S packed tokens, N targets, R gradient rows, D residual width, M all neurons of the
 model in the order of `architecture.modules`.
@@ -11,17 +11,22 @@ model in the order of `architecture.modules`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from stages.rejuvenation import decoder_layer
 from stages.rejuvenation.architecture import KINDS, Module
 from stages.rejuvenation.decoder_layer import Rotary
 from stages.rejuvenation.packing import Packing, Passage
+
+#: Bytes of activations that one pass may keep.
+_KEPT = 2**31
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,13 @@ class Attribution:
 
 @dataclass(frozen=True)
 class _Trace:
-    """What the layers were called with, packed; `output_SD` feeds the final norm."""
+    """What the layers were called with, packed, and where it was kept, what they computed (`decoder_layer.SHOWN`).
+
+    `output_SD` feeds the final norm.
+    """
 
     inputs_SD: list[Tensor]
+    shown: list[dict[str, Tensor]]
     output_SD: Tensor
     rotary: Rotary
 
@@ -95,7 +104,10 @@ def _layer(
     device = input_SD.device
     packing, direction_ND = packing.to(device), direction_ND.to(device)
     rotary = Rotary(trace.rotary.cos.to(device), trace.rotary.sin.to(device))
-    seen = decoder_layer.replay(layer, input_SD, rotary, packing)
+    if trace.shown:
+        seen = decoder_layer.recorded(layer, input_SD, trace.shown.pop(), rotary)  # the last one is the next
+    else:
+        seen = decoder_layer.replay(layer, input_SD, rotary, packing)
     back = decoder_layer.backward(layer, seen, gradient.to(device), rotary, packing)
     scores = back.scores
     written_N = torch.zeros(len(direction_ND), dtype=torch.float64, device=device)
@@ -119,22 +131,41 @@ def _run(model: PreTrainedModel, passages: list[Passage]) -> _Trace:
         real_BT[row, : passage.length] = True
     found: list[Tensor] = []
     turns: list[tuple[Tensor, Tensor]] = []
+    shown: list[dict[str, Tensor]] = []
+
+    def pack(x_BTD: Tensor) -> Tensor:
+        return x_BTD[real_BT.to(x_BTD.device)]
 
     def keep(_: nn.Module, args: tuple[Tensor, ...], settings: dict[str, Any]) -> None:
-        found.append(args[0][real_BT.to(args[0].device)])
+        found.append(pack(args[0]))
         turns.append(settings["position_embeddings"])
 
-    hooks = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in model.model.layers]
-    hooks.append(
-        model.model.norm.register_forward_pre_hook(lambda _, args: found.append(args[0][real_BT.to(args[0].device)]))
-    )
+    layers = model.model.layers
+    hooks = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers]
+    hooks.append(model.model.norm.register_forward_pre_hook(lambda _, args: found.append(pack(args[0]))))
+    if int(real_BT.sum()) * sum(map(decoder_layer.shown_width, layers)) * model.dtype.itemsize <= _KEPT:
+        shown = [{} for _ in layers]
+        for fields, layer in zip(shown, layers, strict=True):
+            hooks += _show(layer, fields, pack)
     try:
         model.model(input_ids=ids_BT.to(model.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
     cos, sin = (turn.expand(len(passages), -1, -1)[real_BT.to(turn.device)][:, None] for turn in turns[0])
-    return _Trace(found[:-1], found[-1], Rotary(cos, sin))
+    return _Trace(found[:-1], shown, found[-1], Rotary(cos, sin))
+
+
+def _show(layer: Any, fields: dict[str, Tensor], pack: Callable[[Tensor], Tensor]) -> list[RemovableHandle]:
+    """Hooks that put what a layer computes into `fields`."""
+
+    def hook(field: str, is_input: bool) -> Callable[..., None]:
+        return lambda _, args, output: fields.__setitem__(field, pack(args[0] if is_input else output))
+
+    return [
+        layer.get_submodule(name).register_forward_hook(hook(field, is_input))
+        for field, (name, is_input) in decoder_layer.SHOWN.items()
+    ]
 
 
 def _target_logits(model: PreTrainedModel, output_SD: Tensor, packing: Packing, y_N: Tensor) -> _Logits:

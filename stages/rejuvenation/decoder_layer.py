@@ -2,7 +2,8 @@
 
 Autograd would take the gradients of N logits through all positions of every copy of a sample. Here the rows beyond a
 target do not exist, the activations are those of one forward pass, shared by all targets, and no gradient of a weight
-is formed. What a layer computes is written out once, in `replay`; `backward` is its transposed derivative.
+is formed. What a layer computes is written out once, in `replay`, or was `recorded` when the model itself ran;
+`backward` is its transposed derivative.
 
 Suffixes: S packed tokens, R gradient rows, N targets (see `packing`), Q the rows that have a gradient on entry, D
 residual width, I intermediate width, O the outputs of a projection, H query heads, G key-value heads, K head width.
@@ -72,34 +73,52 @@ class Rotary:
         return x_RHK * cos + torch.cat((two, -one), dim=-1)
 
 
+#: Fields of a Replay that a forward pass of the model itself shows: the module, and whether its input is meant.
+SHOWN = {
+    "query_SO": ("self_attn.q_proj", False),
+    "key_SO": ("self_attn.k_proj", False),
+    "value_SO": ("self_attn.v_proj", False),
+    "mixed_SO": ("self_attn.o_proj", True),
+    "middle_SD": ("post_attention_layernorm", True),
+    "gate_SI": ("mlp.gate_proj", False),
+    "up_SI": ("mlp.up_proj", False),
+}
+
+
+def shown_width(layer: Any) -> int:
+    """Elements of all `SHOWN` fields for one token."""
+    return sum(layer.get_submodule(name).weight.shape[-1 if is_input else 0] for name, is_input in SHOWN.values())
+
+
 @torch.no_grad()
 def replay(layer: Any, input_SD: Tensor, rotary: Rotary, packing: Packing) -> Replay:
     """Run one layer on packed tokens, keeping what `backward` needs."""
     attention, mlp = layer.self_attn, layer.mlp
-    width = attention.head_dim
     x_SD = layer.input_layernorm(input_SD)
-    query_SO, key_SO, value_SO = attention.q_proj(x_SD), attention.k_proj(x_SD), attention.v_proj(x_SD)
-    query_SHK, key_SGK = query_SO.unflatten(-1, (-1, width)), key_SO.unflatten(-1, (-1, width))
-    if hasattr(attention, "q_norm"):
-        query_SHK, key_SGK = attention.q_norm(query_SHK), attention.k_norm(key_SGK)
-    query_SHK, key_SGK = rotary.turn(query_SHK), rotary.turn(key_SGK)
-    value_SGK = value_SO.unflatten(-1, (-1, width))
-    mixed_SO = torch.cat([_attend(attention, query_SHK[s], key_SGK[s], value_SGK[s]) for s in packing.spans])
+    outputs = {"query_SO": attention.q_proj(x_SD), "key_SO": attention.k_proj(x_SD), "value_SO": attention.v_proj(x_SD)}
+    heads = _heads(attention, rotary, **outputs)
+    mixed_SO = torch.cat([_attend(attention, *(x[span] for x in heads.values())) for span in packing.spans])
     middle_SD = input_SD + attention.o_proj(mixed_SO)
     x_SD = layer.post_attention_layernorm(middle_SD)
+    gate_SI, up_SI = mlp.gate_proj(x_SD), mlp.up_proj(x_SD)
     return Replay(
-        input_SD=input_SD,
-        query_SO=query_SO,
-        key_SO=key_SO,
-        value_SO=value_SO,
-        query_SHK=query_SHK,
-        key_SGK=key_SGK,
-        value_SGK=value_SGK,
-        mixed_SO=mixed_SO,
-        middle_SD=middle_SD,
-        gate_SI=mlp.gate_proj(x_SD),
-        up_SI=mlp.up_proj(x_SD),
+        input_SD=input_SD, mixed_SO=mixed_SO, middle_SD=middle_SD, gate_SI=gate_SI, up_SI=up_SI, **outputs, **heads
     )
+
+
+@torch.no_grad()
+def recorded(layer: Any, input_SD: Tensor, shown: dict[str, Tensor], rotary: Rotary) -> Replay:
+    """The same, from what a forward pass has shown of the fields in `SHOWN`."""
+    outputs = {name: shown[name] for name in ("query_SO", "key_SO", "value_SO")}
+    return Replay(input_SD=input_SD, **shown, **_heads(layer.self_attn, rotary, **outputs))
+
+
+def _heads(attention: Any, rotary: Rotary, query_SO: Tensor, key_SO: Tensor, value_SO: Tensor) -> dict[str, Tensor]:
+    """Queries, keys and values as attention reads them: in heads, after the q/k norms and RoPE."""
+    query_SHK, key_SGK, value_SGK = (x.unflatten(-1, (-1, attention.head_dim)) for x in (query_SO, key_SO, value_SO))
+    if hasattr(attention, "q_norm"):
+        query_SHK, key_SGK = attention.q_norm(query_SHK), attention.k_norm(key_SGK)
+    return {"query_SHK": rotary.turn(query_SHK), "key_SGK": rotary.turn(key_SGK), "value_SGK": value_SGK}
 
 
 @torch.no_grad()

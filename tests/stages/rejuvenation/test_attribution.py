@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
@@ -25,3 +26,17 @@ def test_no_later_token_changes_a_score(tmp_path: Path) -> None:
     one = attribution.attribute(model, modules, [Passage([2, 3, 4, 5, 6, 7], [1, 2], [4, 5])])
     two = attribution.attribute(model, modules, [Passage([2, 3, 4, 5, 9, 9], [1, 2], [4, 5])])
     assert torch.equal(one.scores_NM, two.scores_NM)
+
+
+def test_layers_that_are_run_again_give_the_same_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for family in tiny_models.FAMILIES:
+        model = AutoModelForCausalLM.from_pretrained(tiny_models.base(tmp_path / family, family))
+        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        modules = architecture.modules(shapes, model.config.num_hidden_layers)
+        passages = [Passage([2, 3, 4, 5, 6, 7], [1, 4], [4, 7]), Passage([9, 8, 7], [1], [7])]
+        kept = attribution.attribute(model, modules, passages)
+        with monkeypatch.context() as patch:
+            patch.setattr(attribution, "_KEPT", 0)
+            again = attribution.attribute(model, modules, passages)
+        assert torch.allclose(kept.scores_NM, again.scores_NM, rtol=1e-4, atol=1e-6 * float(kept.scores_NM.abs().max()))
+        assert kept.z == again.z
