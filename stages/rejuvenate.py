@@ -99,7 +99,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 def _chosen(config: Config, context: Context, modules: list[Module]) -> tuple[ResetSet, dict[str, float]]:
     """The neurons to reset, and how many of those that a target selects nearly tie with the cut (none at rho 0)."""
     from stages.rejuvenation import reset_set
-    from stages.rejuvenation.attribution_files import read_summary
+    from stages.rejuvenation.selection import read_summary
 
     if config.rho == 0:
         return reset_set.empty(modules), {}

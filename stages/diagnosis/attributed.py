@@ -13,8 +13,8 @@ from stages.contract import StageError
 from stages.diagnosis.forward import Sample
 from stages.rejuvenation import attribution_files as files
 from stages.rejuvenation.architecture import Module
-from stages.rejuvenation.attribution_files import Selection
 from stages.rejuvenation.compatibility import Pair
+from stages.rejuvenation.selection import Selection, read_summary
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def open_attribution(folder: Path, pair: Pair, rho: float) -> Attributed:
     Raises:
         StageError: it cannot be read, is of another model, or keeps less than `rho`.
     """
-    summary = files.read_summary(folder)
+    summary = read_summary(folder)
     if rho > summary["keep"]:
         raise StageError(f"diagnose.rho: {rho}; allowed: at most attribute.keep, which is {summary['keep']}")
     neurons = sum(module.neurons for module in pair.modules if module.kind in summary["modules"])

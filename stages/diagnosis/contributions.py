@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from stages.contract import StageError
 from stages.diagnosis.attributed import Attributed
 from stages.rejuvenation import attribution_files, ranking
-from stages.rejuvenation.attribution_files import Selection
+from stages.rejuvenation.selection import Selection, read_selected
 
 BY_MODULE = "attribution_modules.parquet"
 BY_NEURON = "attribution_neurons.parquet"
@@ -53,7 +53,7 @@ def write(
     scores_N, magnitudes_N = np.zeros((2, int(attributed.sizes.sum())))
     kept_N = np.zeros(len(scores_N), dtype=np.int32)
     held_TX = []
-    for selection in attribution_files.read_selected(attributed.folder, attributed.modules, attributed.keep):
+    for selection in read_selected(attributed.folder, attributed.modules, attributed.keep):
         flat = attributed.flat(selection)  # no neuron twice
         scores_N[flat] += selection.scores
         magnitudes_N[flat] += np.abs(selection.scores)

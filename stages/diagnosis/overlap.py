@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.diagnosis.attributed import Attributed
-from stages.rejuvenation import attribution_files
+from stages.rejuvenation.selection import read_selected
 
 RESETS = "resets.parquet"
 OVERLAPS = "overlaps.parquet"
@@ -87,7 +87,7 @@ def select(attributed: Attributed, rho: float) -> Sets:
     row = {number: row for row, number in enumerate(attributed.numbers)}
     neurons = int(attributed.sizes.sum())
     bits_SW, near_ties = np.zeros((len(row), -(-neurons // 8)), dtype=np.uint8), 0
-    for selection in attribution_files.read_selected(attributed.folder, attributed.modules, rho):
+    for selection in read_selected(attributed.folder, attributed.modules, rho):
         mask = np.zeros(neurons, dtype=bool)
         mask[attributed.flat(selection)] = True
         bits_SW[row[int(attributed.targets["sample"][selection.target])]] |= np.packbits(mask)

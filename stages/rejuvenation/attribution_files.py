@@ -6,13 +6,9 @@ head of each row group and nothing else: at 4B parameters the whole has 100 mill
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,10 +16,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from stages.contract import StageError
 from stages.data.tokens import Sequence
 from stages.rejuvenation.architecture import Module
-from stages.rejuvenation.ranking import Ranking, budget
+from stages.rejuvenation.ranking import Ranking
 from stages.rejuvenation.targets import Target
 
 TOKENS = "tokens.parquet"
@@ -153,82 +148,3 @@ class ScoreWriter:
         targets = np.arange(self._targets, self._targets + len(scores_NM), dtype=np.int32)
         table = {"target": targets.repeat(len(parts)), "module": self._layout.names * len(scores_NM), **rows}
         self._modules.write_table(pa.table(table, schema=_MODULES))
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The neurons that one target selects, best first: neuron i is `index[i]` of the module `names[number[i]]`.
-
-    `near_ties`: kept neurons that rounding could have put on the other side of the cut (`ranking.TIE_BAND`).
-    """
-
-    target: int
-    names: list[str]
-    number: np.ndarray
-    index: np.ndarray
-    scores: np.ndarray
-    near_ties: int
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of an attribution.
-
-    Raises:
-        StageError: it is not there, or of an attribution that says less.
-    """
-    try:
-        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text())
-    except (OSError, ValueError) as error:
-        raise StageError(f"{folder / SUMMARY}: cannot be read ({error})") from None
-    missing = {"neurons", "keep", "modules", "ranking", "sign", "tie_band"} - summary.keys()
-    if missing:
-        raise StageError(f"{folder / SUMMARY}: lacks {', '.join(sorted(missing))}; attribute again")
-    return summary
-
-
-def read_selected(folder: Path, modules: list[Module], rho: float) -> Iterator[Selection]:
-    """What each target selects at `rho`, at most the attribution's `keep`, of a model with these `modules`.
-
-    Raises:
-        StageError: the file is damaged.
-    """
-    summary = read_summary(folder)
-    ranked = [module for module in modules if module.kind in summary["modules"]]
-    sizes = {module.name: module.neurons for module in ranked}
-    whole = budget(rho, sum(sizes.values())) if summary["ranking"] == "model" else None
-    try:
-        file = pq.ParquetFile(folder / NEURONS, read_dictionary=["module"])
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            wanted = rows if whole is None else min(rows, 2 * whole)  # beyond the cut, to see what nearly ties with it
-            batch = next(file.iter_batches(batch_size=wanted, row_groups=[group]))
-            names = batch.column("module").dictionary.to_pylist()
-            number, index, scores = (
-                column.to_numpy() for column in (batch.column("module").indices, batch["index"], batch["score"])
-            )
-            if whole is None:
-                unknown = [name for name in names if name not in sizes]
-                if unknown:
-                    raise StageError(f"{folder}: its {unknown[0]} does not exist in the checkpoint")
-                counts = [budget(rho, sizes[name]) for name in names]
-                cuts = [(np.flatnonzero(number == code), count) for code, count in enumerate(counts)]
-            else:
-                cuts = [(np.arange(len(scores)), whole)]
-            band = summary["tie_band"] * abs(float(scores[0]))
-            kept = np.sort(np.concatenate([places[:count] for places, count in cuts]))
-            ties = sum(_near_ties(np.abs(scores[places]), count, band) for places, count in cuts)
-            target = batch["target"][0].as_py()
-            yield Selection(target, names, number[kept], index[kept], scores[kept], ties)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StageError(f"{folder / NEURONS}: cannot be read ({error})") from None
-
-
-def _near_ties(weights: np.ndarray, count: int, band: float) -> int:
-    """Neurons within `band` of the last that is kept, on either side; none if nothing was cut off.
-
-    >>> _near_ties(np.array([5.0, 3.0, 2.9, 2.8, 1.0]), count=3, band=0.15)
-    2
-    """
-    if count == 0 or len(weights) <= count:
-        return 0
-    return int((np.abs(weights - weights[count - 1]) <= band).sum()) - 1

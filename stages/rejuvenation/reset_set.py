@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stages.contract import StageError
-from stages.rejuvenation import attribution_files
+from stages.rejuvenation import selection
 from stages.rejuvenation.architecture import Module
 from stages.rejuvenation.weights import Stored, Weights
 
@@ -81,7 +81,7 @@ def union(attribution: Path, modules: list[Module], rho: float) -> tuple[ResetSe
     starts = dict(zip([m.name for m in modules], np.cumsum([0, *(m.neurons for m in modules)]).tolist(), strict=False))
     sizes = {module.name: module.neurons for module in modules}
     chosen, near_ties = np.zeros(sum(sizes.values()), dtype=bool), []
-    for target in attribution_files.read_selected(attribution, modules, rho):
+    for target in selection.read_selected(attribution, modules, rho):
         largest = np.full(len(target.names), -1)
         np.maximum.at(largest, target.number, target.index)
         for name, index in zip(target.names, largest.tolist(), strict=True):

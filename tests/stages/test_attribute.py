@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from stages import attribute
 from stages.contract import Context, Resources, StageError
 from stages.progress import Progress
-from stages.rejuvenation import architecture, attribution_files, scoring
+from stages.rejuvenation import architecture, scoring, selection
 from stages.rejuvenation.architecture import Module
 from stages.rejuvenation.attribution import Attribution
 from stages.rejuvenation.ranking import TIE_BAND
@@ -152,7 +152,7 @@ def modules_of(folder: Path) -> list[Module]:
 
 def selected(study: Path, name: str, rho: float) -> dict[int, set[tuple[str, int]]]:
     """What each target of an attribution selects."""
-    found = attribution_files.read_selected(study / name, modules_of(study / "sft"), rho)
+    found = selection.read_selected(study / name, modules_of(study / "sft"), rho)
     return {s.target: {(s.names[n], int(i)) for n, i in zip(s.number, s.index, strict=True)} for s in found}
 
 
@@ -165,8 +165,7 @@ def test_batch_and_packing_change_no_score_beyond_the_tie_band(qwen3: Path, batc
     assert ((both["score_x"] - both["score_y"]).abs() <= TIE_BAND["float32"] * largest).all()
     one, two = selected(qwen3, f"batch{batch}", 0.02), selected(qwen3, "attribution", 0.02)
     ties = {
-        s.target: s.near_ties
-        for s in attribution_files.read_selected(qwen3 / "attribution", modules_of(qwen3 / "sft"), 0.02)
+        s.target: s.near_ties for s in selection.read_selected(qwen3 / "attribution", modules_of(qwen3 / "sft"), 0.02)
     }
     assert all(len(one[target] ^ two[target]) <= 2 * ties[target] for target in two), "only near-ties may change"
 
