@@ -41,7 +41,7 @@ _STAGES: dict[str, dict[str, Any]] = {
 _KEPT_IN_BASE = {
     "stage": "bench_base",
     "file": "problems.jsonl",
-    "fields": {"prompt": "{prompt}", "answer": "{answer}"},
+    "fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"},
 }
 
 

@@ -65,11 +65,13 @@ class Benchmark:
     Attributes:
         group: the average it belongs to; `extra` and `validation` are in none.
         data: its problems.
+        shots: worked examples, for a benchmark that puts some before its questions.
         evaluate: the fields of the evaluate stage that belong to this benchmark (kind, k, problems, ...).
     """
 
     group: Literal["ID", "OOD", "extra", "validation"]
     data: Data
+    shots: Data | None = None
     evaluate: dict[str, Any]
 
 
@@ -165,6 +167,7 @@ class _Frame(_Place):
     variants: dict[str, list[Any]]
     diagnoses: dict[str, Diagnosis] = Field(default_factory=dict)
     benchmark: dict[str, Benchmark]
+    template: dict[str, str] = Field(default_factory=dict)  # conf/template/*.yaml: benchmarks and data refer to it
     objective: Objective | None = None
 
 
@@ -305,7 +308,7 @@ def _read_data(key: str, value: Any) -> Any:
     """A bare path or hub id, where a data source is expected, has the columns `prompt` and `completion`."""
     if key not in DATA or not isinstance(value, str) or value == "???":
         return value
-    fields = {"prompt": "{prompt}", "completion": "{completion}"}
+    fields = {"prompt": "{{ prompt }}", "completion": "{{ completion }}"}
     return {"hub" if is_hub_id(value) else "path": value, "fields": fields}
 
 

@@ -164,7 +164,7 @@ def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:
     """Refuse a file of JSON lines that has no rows, or one that lacks a column."""
     count = 0
     try:
-        for row in rows.read_jsonl(file):
+        for row in rows.read(file):
             count += 1
             rows.render(fields, row, where=f"{where}, row {count}")
     except StageError as error:

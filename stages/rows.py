@@ -1,110 +1,237 @@
-"""Rows of a data source: JSON lines, parquet or a hub data set, turned into the fields that the stages read.
+"""Rows of a data source: a file, a folder or a hub data set, turned into the fields that the stages read.
 
-A source's `reading` says how: `file` (inside a folder or an artifact), `config` and `split` (of a hub data set; of a
-file, `split` is rows such as `[-32:]`, the last 32) and `fields`: field -> template over the source's columns, for
+A source's `reading` says how: `file` (inside a folder or an artifact), `config` and `split` (of a data set; of a file,
+`split` may be rows such as `[-32:]`, the last 32) and `fields`: field -> Jinja template over the source's columns, for
 example
 
-    {"prompt": "Human: {question}\\nAssistant:", "answer": "{answer}"}
+    {"question": "{{ problem }}", "prompt": "Human: {{ question }}\\nAssistant:", "answer": "{{ answer | trim }}"}
 
-so that a data set of another shape is one YAML and no code. The stages know the fields `prompt`, `completion`
-(demonstrations, calibration) and `answer` (reinforcement learning, benchmarks).
+so that a data set of another shape is one YAML and no code. Fields are rendered in their order, and each sees the
+columns and the fields before it; `row` is the whole row, for columns that are no names: `{{ row['Correct Answer'] }}`.
+Every field is a text, except `choices`, which is an expression and gives a list of texts: `choices.text`, `[A, B]`.
+
+The stages know the fields `prompt`, `completion` (demonstrations, calibration), `question`, `answer`, `choices`
+(benchmarks) and `answer` with `prompt` (reinforcement learning).
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import re
-import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import jinja2
+from jinja2 import meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from stages.contract import Input, StageError
+from stages.data import files
+
+#: The field that is a list of texts.
+CHOICES = "choices"
+
+#: Fields that a row cannot do without, where they are named.
+_FILLED = ("question", "prompt")
 
 #: How a file is read, by the end of its name.
-SUFFIXES = (".jsonl", ".parquet")
+SUFFIXES = (*files.READERS, ".parquet")
+
+Fields = Mapping[str, str]
+Row = dict[str, Any]
 
 
-def columns(fields: Mapping[str, str]) -> set[str]:
-    """The columns that the templates name. `columns({"prompt": "Q: {question}"})` is `{"question"}`."""
-    parts = (part for template in fields.values() for part in string.Formatter().parse(template))
-    return {name.split(".")[0].split("[")[0] for _, name, _, _ in parts if name}
+def _written(value: Any) -> Any:
+    """What a template writes out, unless it is null, which would become the text `None`."""
+    if value is None:
+        raise jinja2.TemplateRuntimeError("a value is null")
+    return value
 
 
-def load(source: Input, limit: int | None = None) -> list[dict[str, str]]:
+#: For templates of data and of prompts: what is not there is an error, and nothing can be changed or called into.
+ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_written
+)
+ENVIRONMENT.globals.clear()  # a column may be called `range`
+
+
+def columns(fields: Fields) -> set[str]:
+    """The columns that the templates name.
+
+    `columns({"question": "{{ problem }}", "prompt": "Q: {{ question }}"})` is `{"problem"}`.
+
+    Raises:
+        StageError: a template is not one.
+    """
+    named: set[str] = set()
+    before = {"row"}
+    for field in fields:
+        named |= _undeclared(field, fields[field]) - before
+        before.add(field)
+    return named
+
+
+def load(source: Input, limit: int | None = None) -> list[Row]:
     """The first `limit` rows (all if None) of a source in its own order, one dict of rendered fields a row.
 
     Raises:
-        StageError: the file is missing, empty, not UTF-8 or not JSON, or a row lacks a column.
+        StageError: the file is missing, empty or not of its kind, a row lacks a column, or a field cannot be rendered.
     """
-    fields = source.reading["fields"]
-    rows: list[dict[str, str]] = []
+    return list(islice(stream(source), limit))
+
+
+def stream(source: Input) -> Iterator[Row]:
+    """The rows of a source like `load`, one at a time: for data that is larger than what is made of it.
+
+    Raises:
+        StageError: as `load`, when it comes to the row.
+    """
+    number = 0
     for number, row in enumerate(_raw(source), start=1):
-        if limit is not None and len(rows) == limit:
-            break
-        rows.append(render(fields, row, where=f"{_name(source)}, row {number}"))
-    if not rows:
+        yield render(source.reading["fields"], row, where=f"{_name(source)}, row {number}")
+    if not number:
         raise StageError(f"{_name(source)}: no rows")
-    return rows
 
 
-def render(fields: Mapping[str, str], row: Mapping[str, Any], *, where: str) -> dict[str, str]:
-    """Fill the templates from one row."""
-    missing = columns(fields) - row.keys()
+def render(fields: Fields, row: Mapping[str, Any], *, where: str) -> Row:
+    """Fill the templates from one row.
+
+    Raises:
+        StageError: a column is missing, a value is null, a prompt is empty, or a template fails.
+    """
+    compiled = _compiled(tuple(fields.items()))
+    for field, name in compiled.braced:
+        if name in row or name in fields:
+            what = f"a column is written {{{{ {name} }}}}, not {{{name}}}"
+            raise StageError(f"{where}, field {field}: {fields[field]!r}: {what}")
+    missing = compiled.columns - row.keys()
     if missing:
         raise StageError(f"{where}: no column {_listed(missing)}; it has {_listed(row)}")
-    return {name: template.format(**row) for name, template in fields.items()}
+    seen = {**row, "row": row}
+    for field, fill in compiled.fill.items():
+        try:
+            seen[field] = fill(seen)
+        except Exception as error:  # whatever a template does with a row's values
+            why = str(error) or type(error).__name__
+            raise StageError(f"{where}, field {field}: {fields[field]!r} cannot be filled: {why}") from None
+        if field in _FILLED and not seen[field].strip():
+            raise StageError(f"{where}, field {field}: {fields[field]!r} is empty")
+    return {field: seen[field] for field in fields}
 
 
-def read_jsonl(file: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON lines file, empty lines left out."""
+def template(key: str, text: str) -> jinja2.Template:
+    """A Jinja template that gives a text; `key` is where it stands.
+
+    Raises:
+        StageError: it is none.
+    """
     try:
-        with file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _object(line, f"{file}, line {number}")
-    except UnicodeDecodeError as error:
-        raise StageError(f"{file}: not UTF-8 ({error.reason} at byte {error.start} of a block)") from None
-    except OSError as error:
-        raise StageError(f"{file}: cannot be read ({error.strerror})") from None
+        return ENVIRONMENT.from_string(text)
+    except jinja2.TemplateSyntaxError as error:
+        raise StageError(f"{key}={text!r}: no Jinja template: {error.message} (line {error.lineno})") from None
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
+class _Compiled:
+    """Fields whose templates are compiled.
+
+    Attributes:
+        columns: those that they need.
+        fill: what renders each field from what it sees.
+        braced: (field, name) for `{name}`, which would be a text like any other. That of `\\boxed{name}` is one.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        self.columns = columns(fields)
+        self.braced = [
+            (field, name)
+            for field, text in fields.items()
+            for name in re.findall(r"(?<![{\w])\{(\w+)(?:[.\[][^{}]*)?\}(?!\})", text)
+        ]
+        self.fill: dict[str, Callable[[Row], Any]] = {
+            field: _choices(text) if field == CHOICES else template(field, text).render
+            for field, text in fields.items()
+        }
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled(items: tuple[tuple[str, str], ...]) -> _Compiled:
+    return _Compiled(dict(items))
+
+
+def _choices(text: str) -> Callable[[Row], list[str]]:
+    """What gives the list of texts that the expression `text` stands for."""
+    _undeclared(CHOICES, text)  # refuses what is no expression
+    expression = ENVIRONMENT.compile_expression(text, undefined_to_none=False)
+
+    def fill(seen: Row) -> list[str]:
+        found = expression(seen)
+        if isinstance(found, str | Mapping) or not isinstance(found, Iterable):
+            raise TypeError(f"it gives {found!r}, not a list")
+        return [str(_written(choice)) for choice in found]
+
+    return fill
+
+
+def _undeclared(field: str, text: str) -> set[str]:
+    """The names that a template, or the expression of `choices`, takes from outside."""
+    if field != CHOICES:
+        template(field, text)  # refuses what does not parse, and what parses but does not compile
+        return meta.find_undeclared_variables(ENVIRONMENT.parse(text))
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise StageError(f"{where}: not JSON ({error.msg})") from None
-    if not isinstance(row, dict):
-        raise StageError(f"{where}: expected an object with columns, not {type(row).__name__}")
-    return row
+        ENVIRONMENT.compile_expression(text)
+        return meta.find_undeclared_variables(ENVIRONMENT.parse(f"{{{{ ({text}) }}}}"))
+    except jinja2.TemplateSyntaxError as error:
+        what = "an expression that gives a list, such as choices.text, without {{ }}"
+        raise StageError(f"{field}={text!r}: {what}: {error.message}") from None
 
 
 def _raw(source: Input) -> Iterator[Mapping[str, Any]]:
+    """The rows as they are: column -> value."""
+    config, split = source.reading.get("config"), source.reading.get("split")
     if source.path is None:
         from stages.data import tables  # imports pyarrow, which is slow to load
 
         assert source.hub is not None
-        return tables.hub_rows(source.hub, source.revision, source.reading.get("config"), source.reading.get("split"))
+        return tables.hub_rows(source.hub, source.revision, config, split)
     file = source.path / source.reading["file"] if source.reading.get("file") else source.path
-    split = source.reading.get("split")
-    if file.suffix == ".jsonl":
-        return _part(read_jsonl(file), split)
+    if file.is_dir():
+        from stages.data import tables
+
+        return tables.folder_rows(file, config, split)
+    return _part(read(file), split)
+
+
+def read(file: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of one file.
+
+    Raises:
+        StageError: it cannot be read, or not as what its name says.
+    """
+    if file.suffix in files.READERS:
+        return files.READERS[file.suffix](file)
     if file.suffix == ".parquet":
         from stages.data import tables
 
-        return _part(tables.parquet_rows(file), split)
-    raise StageError(f"{file}: a data file ends in one of {_listed(SUFFIXES)}")
+        return tables.parquet_rows(file)
+    raise StageError(f"{file}: a data file ends in one of {', '.join(SUFFIXES)}")
 
 
 def _part(every: Iterator[Mapping[str, Any]], split: str | None) -> Iterator[Mapping[str, Any]]:
-    """The rows of a file that `split` names, as Python names those of a list; but `[-0:]` is none, not all."""
-    if split is None:
-        return every
-    named = re.fullmatch(r"\[(-?\d+)?:(-?\d+)?\]", split)
+    """The rows of a file that `split` names, as Python names those of a list; but `[-0:]` is none, not all.
+
+    The name of a split is left out: a file has none, but it may stand in for a data set that has.
+    """
+    named = re.fullmatch(r"[\w.-]*(\[(-?\d+)?:(-?\d+)?\])?", split or "")
     if named is None:
-        raise StageError(f"split={split!r}: of a file, rows such as [-32:] or [100:200]")
+        raise StageError(
+            f"split={split!r}: of a file, the name of a split (a file has one alone) or rows, as in [-32:]"
+        )
+    if named[1] is None:
+        return every
     held = list(every)
-    first, last = (len(held) if text == "-0" else None if text is None else int(text) for text in named.groups())
+    first, last = (len(held) if text == "-0" else None if text is None else int(text) for text in named.groups()[1:])
     return iter(held[first:last])
 
 

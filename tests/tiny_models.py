@@ -102,7 +102,7 @@ def calibration(file: Path, rows: int = 4, seed: int = 0) -> Path:
 
 def source(path: Path) -> Input:
     """The input that a stage gets for a folder, or for a JSON lines file with prompt and completion."""
-    fields = {"prompt": "{prompt}", "completion": "{completion}"}
+    fields = {"prompt": "{{ prompt }}", "completion": "{{ completion }}"}
     return Input(fingerprint=path.name, path=path, reading={"fields": fields} if path.suffix == ".jsonl" else {})
 
 

@@ -11,7 +11,7 @@ from orchestrator.experiment import ConfigError, Data
 from orchestrator.sources import Sources
 from stages import artifact
 
-FIELDS = {"prompt": "{prompt}", "completion": "{completion}"}
+FIELDS = {"prompt": "{{ prompt }}", "completion": "{{ completion }}"}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_moved_equal_bytes_are_the_same_source(sources: Sources, rows: Path, mod
 
 def test_edited_bytes_and_another_reading_are_other_sources(sources: Sources, rows: Path, model: Path) -> None:
     before = sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
-    other = sources.data(Data(path=str(rows), fields={**FIELDS, "prompt": "{more}"}), "calibration", None)
+    other = sources.data(Data(path=str(rows), fields={**FIELDS, "prompt": "{{ more }}"}), "calibration", None)
     rows.write_text('{"prompt": "1+1=", "completion": "3"}\n')
     edited = sources.data(Data(path=str(rows), fields=FIELDS), "calibration", None)
     assert len({before.fingerprint, other.fingerprint, edited.fingerprint}) == 3
@@ -107,7 +107,7 @@ def test_bad_data_files_are_refused_by_name(sources: Sources, tmp_path: Path) ->
     assert f"{file}, line 2: not JSON" in refused(sources, file)
     file.write_bytes(b'{"prompt": "a", "completion": "b"}\n{"prompt": "a"}\n')
     assert "row 2: no column completion; it has prompt" in refused(sources, file)
-    assert "a data file ends in one of .jsonl, .parquet" in refused(sources, shutil.copy(file, tmp_path / "rows.csv"))
+    assert "a data file ends in one of .jsonl" in refused(sources, shutil.copy(file, tmp_path / "rows.txt"))
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(sources: Sources, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_hub_id_stays_unresolved_offline_and_says_so(tmp_path: Path, monkeypat
 
 def test_a_pinned_commit_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    data = Data(hub="owner/name", split="test", revision="a" * 40, fields={"prompt": "{q}"})
+    data = Data(hub="owner/name", split="test", revision="a" * 40, fields={"prompt": "{{ q }}"})
     source = Sources(tmp_path).data(data, "benchmark.x.data", None)
     assert source.unresolved is None and source.spec().revision == "a" * 40
 

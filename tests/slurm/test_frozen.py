@@ -169,7 +169,7 @@ def test_code_from_elsewhere_is_refused(slurm: Cluster, tmp_path: Path, site: Pa
 def rows(folder: Path) -> tuple[dict[str, Any], dict[str, list[Any]], Path]:
     file = folder / "rows.jsonl"
     file.write_text('{"prompt": "1+1=", "completion": "2"}\n')
-    fields = {"prompt": "{prompt}", "completion": "{completion}"}
+    fields = {"prompt": "{{ prompt }}", "completion": "{{ completion }}"}
     return {"calibration": {"path": str(file), "fields": fields}}, {"A": [{"toy_read": {}}]}, file
 
 

@@ -22,7 +22,7 @@ EPOCHS = 40
 
 def study(folder: Path) -> dict[str, Any]:
     """One SFT of a tiny model on nine rows."""
-    fields = {"prompt": "{prompt}", "completion": "{completion}"}
+    fields = {"prompt": "{{ prompt }}", "completion": "{{ completion }}"}
     recipe = {name: value for name, value in asdict(CONFIG).items() if name != "epochs"}
     demonstrations = {"path": str(folder / "rows.jsonl"), "fields": fields}
     return {"outside": {"base": str(folder / "base"), "demonstrations": demonstrations, "sft": recipe}}

@@ -16,7 +16,7 @@ from stages.grading.pool import Grade
 from stages.progress import Progress
 from tests import tiny_models
 
-FIELDS = {"prompt": "{prompt}", "answer": "{answer}"}
+FIELDS = {"prompt": "{{ prompt }}", "answer": "{{ answer }}"}
 
 
 def config(**chosen: Any) -> evaluate.Config:

@@ -38,7 +38,7 @@ def problems(folder: Path) -> Input:
     file = folder / "problems.jsonl"
     rows = [{"prompt": row["prompt"], "answer": "7"} for row in tiny_models.arithmetic(16)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    reading = {"fields": {"prompt": "{prompt}", "answer": "{answer}"}}
+    reading = {"fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"}}
     return Input(fingerprint="p", path=file, reading=reading)
 
 

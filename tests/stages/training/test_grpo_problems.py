@@ -14,7 +14,7 @@ from tests.stages.test_grpo import config
 def source(folder: Path, prompts: list[str]) -> Input:
     file = folder / "problems.jsonl"
     file.write_text("".join(json.dumps({"prompt": p, "answer": str(i)}) + "\n" for i, p in enumerate(prompts)))
-    return Input(fingerprint="p", path=file, reading={"fields": {"prompt": "{prompt}", "answer": "{answer}"}})
+    return Input(fingerprint="p", path=file, reading={"fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"}})
 
 
 def test_the_last_rows_are_held_out_and_long_prompts_left_out(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 HERE = "tests.stages.training.test_grpo_ranks"
 #: One optimizer step per rollout: with more, each rank divides its own completions among them. Some completions end.
 ONE_STEP = config(mini_batch=4, max_new_tokens=60)
-READING = {"fields": {"prompt": "{prompt}", "answer": "{answer}"}}
+READING = {"fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"}}
 
 
 def _context(folder: Path, name: str, rank: int = 0, world: int = 1, batch: int = 4) -> Context:

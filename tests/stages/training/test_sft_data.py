@@ -19,7 +19,7 @@ def tokenizer():
 def source(tmp_path: Path) -> Input:
     file = tmp_path / "demonstrations.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    fields = {"prompt": "{prompt}", "completion": "{completion}"}
+    fields = {"prompt": "{{ prompt }}", "completion": "{{ completion }}"}
     return Input(fingerprint="0", path=file, reading={"fields": fields})
 
 
