@@ -15,6 +15,7 @@ from typing import Any
 
 from launch import sharing
 from orchestrator import (
+    benchmarks,
     cancel,
     carry_out,
     config,
@@ -59,7 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def plan_verb(study: Study, command: Command) -> int:
-    """Show every node with its state and the reason."""
+    """Show every node with its state and the reason; or, with --show-prompt, one prompt of each benchmark."""
+    if SHOW_PROMPT in command.flags:
+        prompts = dict(benchmarks.shown(study.graph, study.store))
+        if command.as_json:
+            print(json.dumps({"prompts": prompts}))
+        else:
+            view.show_prompts(prompts, view.console())
+        return DONE
     entries = plan.make(study.graph, study.store)
     if command.as_json:
         print(json.dumps(plan.as_json(entries, study.graph)))
@@ -98,9 +106,12 @@ class Verb:
     site: bool = False
 
 
+#: Flag of `plan`: show one prompt of each benchmark instead.
+SHOW_PROMPT = "--show-prompt"
+
 VERBS = {
     "run": Verb(carry_out.verb, frozenset({"--wait"})),
-    "plan": Verb(plan_verb),
+    "plan": Verb(plan_verb, frozenset({SHOW_PROMPT})),
     "why": Verb(why_verb, node=True),
     "status": Verb(status.verb, frozenset({"--watch"})),
     "logs": Verb(logs.verb, frozenset({"-f"}), node=True),

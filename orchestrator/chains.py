@@ -12,6 +12,7 @@ from dataclasses import asdict
 from types import ModuleType
 from typing import Any
 
+from orchestrator import benchmarks
 from orchestrator.experiment import BASE, ConfigError, Diagnosis, Experiment, Step, instead, parse
 from orchestrator.graph import Context, Graph, Node
 from orchestrator.sources import Source, Sources
@@ -26,6 +27,8 @@ _KINDS = {
     "problems": "set problems to a data source",
     "calibration": "set calibration or demonstrations to a data source",
     "benchmark": "it is no stage of a chain; choose benchmarks, for example benchmark=[math500]",
+    "shots": "give the benchmark a data source shots, or set its shots to 0",
+    "corpus": "it is no stage of a chain; a study has it for its demonstrations and problems",
     "reference": "it is no stage of a chain; name two checkpoints in diagnoses",
 }
 
@@ -56,15 +59,16 @@ class _Expansion:
         self._attributions: dict[str, Node | Source | None] = {}  # by variant, the last of its chain; None: not made
 
     def graph(self) -> Graph:
-        start, benchmarks = self._start(), self._benchmarks()
+        start, sets_of = self._start(), self._benchmarks()
         for name, chain in self._experiment.variants.items():
             context = self._chain(chain, start, name)
             self._graph.variants[name] = context
             if "checkpoint" in context:  # else the chain's own error has been noted
-                for benchmark, problems in benchmarks.items():
-                    self._evaluate(name, benchmark, {**context, "benchmark": problems})
+                for benchmark, sets in sets_of.items():
+                    self._evaluate(name, benchmark, {**context, **sets})
         for name, diagnosis in self._experiment.diagnoses.items():
             self._diagnose(name, diagnosis, start)
+        self._contamination(start, sets_of)
         self._check_overrides()
         if self._errors:
             raise ConfigError(self._errors)
@@ -172,17 +176,26 @@ class _Expansion:
             raise ConfigError(f"{step.stage}.{message}" for message in found)
         return config
 
-    def _benchmarks(self) -> Context:
-        """Benchmark -> its problems, for those that have no error."""
-        found: Context = {}
+    def _benchmarks(self) -> dict[str, Context]:
+        """Benchmark -> its problems and worked examples, for those that have no error."""
+        found: dict[str, Context] = {}
         for name, benchmark in self._experiment.benchmarks.items():
-            key = f"benchmark.{name}.data"
-            with _Collecting(self._errors):
-                found[name] = self._sources.data(benchmark.data, key, self._origin(benchmark.data.stage, key))
+            config = None
             if "evaluate" in self._experiment.stages:  # looked at even if the problems are not there
                 with _Collecting(self._errors):
                     step = Step("evaluate", benchmark.evaluate, f"benchmark.{name}")
-                    self._config(contract.load("evaluate"), step)
+                    config, _ = self._config(contract.load("evaluate"), step)
+            with _Collecting(self._errors):
+                sets = {"benchmark": benchmark.data, "shots": benchmark.shots}
+                keys = {"benchmark": f"benchmark.{name}.data", "shots": f"benchmark.{name}.shots"}
+                sources = {
+                    kind: self._sources.data(data, keys[kind], self._origin(data.stage, keys[kind]))
+                    for kind, data in sets.items()
+                    if data is not None
+                }
+                if config is not None:
+                    benchmarks.check(sources["benchmark"], config, keys["benchmark"])
+                found[name] = dict(sources)
         return found
 
     def _evaluate(self, variant: str, name: str, context: Context) -> None:
@@ -190,6 +203,20 @@ class _Expansion:
         step = Step("evaluate", self._experiment.benchmarks[name].evaluate, f"benchmark.{name}")
         with _Collecting(self._errors):
             self._graph.scores[variant, name] = self._step(step, context, f"{variant}.{name}")
+
+    def _contamination(self, start: Context, sets_of: dict[str, Context]) -> None:
+        """Where a benchmark's problems are looked for in what is trained on."""
+        if "contamination" not in self._experiment.stages:
+            return
+        for name, sets in sets_of.items():
+            if self._experiment.benchmarks[name].group == "validation":  # part of the data by design
+                continue
+            for kind in ("demonstrations", "problems"):
+                if kind in start:
+                    step = Step("contamination", {}, f"benchmark.{name}")
+                    context = {**sets, "corpus": start[kind]}
+                    with _Collecting(self._errors):
+                        self._graph.contamination[name, kind] = self._step(step, context, f"{name}.{kind}")
 
     def _diagnose(self, name: str, diagnosis: Diagnosis, start: Context) -> None:
         """The node of one diagnosis. What is missing because of an error in a chain adds no second one."""

@@ -236,12 +236,22 @@ def _parse(arguments: list[str], *, several: bool = False) -> list[Override]:
             override = parser.parse_override(argument)
             if override.is_sweep_override() and not several:
                 errors.append(f"{argument}: several values; one run takes one value; a sweep has -m, and {QUOTING}")
+            errors += _twice(override)
             overrides.append(override)
         except HydraException:
             errors.append(f"{argument}: not of the form key=value; {QUOTING}")
     if errors:
         raise ConfigError(errors)
     return overrides
+
+
+def _twice(override: Override) -> list[str]:
+    """What a list of names has more than once: Hydra would take it once, in silence."""
+    value = None if override.is_sweep_override() else override.value()
+    if not isinstance(value, list) or "." in override.key_or_group:
+        return []
+    names = [str(name) for name in value]
+    return [f"{override.input_line}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
 def _explain(arguments: list[str]) -> dict[str, str]:

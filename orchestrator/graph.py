@@ -75,6 +75,7 @@ class Graph:
         variants: variant -> the context at the end of its chain.
         scores: (variant, benchmark) -> the evaluate node of that cell of the result table.
         diagnoses: name -> the diagnose node of that row of the table of diagnoses.
+        contamination: (benchmark, kind of data) -> the node that looks for the benchmark's problems in that data.
         references: how often a chain, a benchmark or a data source names a node; what is above the number of nodes
             is shared.
     """
@@ -84,6 +85,7 @@ class Graph:
     variants: dict[str, Context] = field(default_factory=dict)
     scores: dict[tuple[str, str], Node] = field(default_factory=dict)
     diagnoses: dict[str, Node] = field(default_factory=dict)
+    contamination: dict[tuple[str, str], Node] = field(default_factory=dict)
     references: int = 0
     _edges: dict[str, list[Node]] = field(default_factory=dict)
 

@@ -105,6 +105,13 @@ def show_diagnoses(result: Diagnoses, out: Console) -> None:
         out.print(table)
 
 
+def show_prompts(prompts: dict[str, str], out: Console) -> None:
+    """One prompt of each benchmark, as it is: its last line has no end."""
+    for name, prompt in prompts.items():
+        out.rule(escape(name), align="left")
+        print(prompt)
+
+
 def show_why(answers: list[Answer], out: Console) -> None:
     """State, reason, place and identity of nodes, and what differs from the nearest published sibling."""
     for answer in answers:

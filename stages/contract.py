@@ -39,7 +39,7 @@ from stages.progress import Progress
 from stages.saved import Saved
 
 #: The light modules beside the stages that are not stages themselves.
-_NOT_STAGES = {"artifact", "content", "contract", "identity", "progress", "rows", "saved", "store"}
+_NOT_STAGES = {"artifact", "content", "contract", "identity", "problems", "progress", "prompts", "rows", "saved", "store"}
 
 
 class StageError(Exception):
@@ -86,12 +86,21 @@ class Resources:
         gpus: GPUs on each machine.
         per_device_batch: sequences per device in one forward pass; only memory and speed depend on it.
         graders: worker processes that grade answers.
+        tensor_parallel: GPUs that hold one copy of a model which generates.
+        replicas: copies of that model, which share the prompts; null for as many as the GPUs hold (one without GPUs).
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
     gpus: Annotated[int, Field(ge=0)] = 0
     per_device_batch: Annotated[int, Field(ge=1)] = 32
     graders: Annotated[int, Field(ge=1)] = 1
+    tensor_parallel: Annotated[int, Field(ge=1)] = 1
+    replicas: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def copies(self) -> int:
+        """Copies of a model that generate side by side."""
+        return self.replicas or max(1, self.gpus // self.tensor_parallel)
 
 
 @dataclass(frozen=True, kw_only=True)
