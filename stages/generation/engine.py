@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from stages.contract import Input, Resources
 from stages.generation import vllm_environment
 from stages.modeling import checkpoint
+
+#: What is given to an engine at once, as a multiple of what it generates together.
+AHEAD = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +50,89 @@ class Completion:
     finished: bool
 
 
-class Engine(Protocol):
-    """A loaded model that generates. `positions` is the largest length of prompt and completion together."""
+class Engine(ABC):
+    """A loaded model that generates: requests are added, and every step brings it nearer to their completions.
+
+    Attributes:
+        positions: the largest length of prompt and completion together; every prompt is shorter.
+        capacity: completions that are generated together. With fewer at hand the engine is not fully used.
+    """
 
     positions: int
+    capacity: int
+
+    @abstractmethod
+    def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
+        """Ask for `sampling.n` completions of a prompt. `key` is no other's that is still to come."""
+
+    @abstractmethod
+    def step(self) -> list[tuple[int, list[Completion]]]:
+        """Work on what was added; returns key and completions of the prompts that this finished."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Forget what was added and is not finished."""
+
+    def stream(self, prompts: Sequence[list[int]], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
+        """The index of a prompt and its `sampling.n` completions, as soon as the last of them is done, in any order.
+
+        Only a little more than what is generated together is with the engine at any time. Whoever stops listening
+        ends the work.
+        """
+        waiting = iter(longest_first(prompts))
+        room = ahead(self.capacity, sampling.n)
+        inside = 0
+        try:
+            while True:
+                for index in itertools.islice(waiting, room - inside):
+                    self.add(index, prompts[index], sampling)
+                    inside += 1
+                if inside == 0:
+                    return
+                for finished in self.step():
+                    inside -= 1
+                    yield finished
+        finally:
+            if inside:
+                self.abort()
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[Completion]]:
-        """`sampling.n` completions for each prompt, in order. Every prompt is shorter than `positions`."""
-        ...
+        """`sampling.n` completions for each prompt, in order."""
+        found = dict(self.stream(prompts, sampling))
+        return [found[index] for index in range(len(prompts))]
 
 
 def load(source: Input, *, engine: str, dtype: str, resources: Resources) -> Engine:
-    """Open `engine` ("vllm" or "transformers") for a checkpoint, computing in `dtype`."""
+    """Open `engine` ("vllm" or "transformers") for a checkpoint, computing in `dtype`, in as many copies as
+    `resources` has room for."""
+    if resources.copies > 1:
+        from stages.generation.replicas import Replicas
+
+        return Replicas(source, engine=engine, dtype=dtype, resources=resources)
+    return load_one(source, engine=engine, dtype=dtype, resources=resources)
+
+
+def load_one(source: Input, *, engine: str, dtype: str, resources: Resources) -> Engine:
+    """Open an engine in this process, with all the GPUs that are visible to it."""
     if engine == "vllm":
         vllm_environment.prepare()
         from stages.generation.vllm_engine import VllmEngine  # loads vLLM, which a transformers run does without
 
-        return VllmEngine.load(source, dtype=dtype)
+        return VllmEngine.load(source, dtype=dtype, tensor_parallel=resources.tensor_parallel)
     from stages.generation.transformers_engine import TransformersEngine
 
     model = checkpoint.load_model(source, dtype=dtype)
     return TransformersEngine(model, checkpoint.load_tokenizer(source), batch=resources.per_device_batch)
+
+
+def ahead(capacity: int, n: int) -> int:
+    """Prompts, each with `n` completions, that are given to an engine at once: some wait while it is full."""
+    return math.ceil(AHEAD * capacity / n)
+
+
+def longest_first(prompts: Sequence[list[int]]) -> list[int]:
+    """Indices of prompts: those of like length are neighbours, as padding wants it, and what takes longest is early."""
+    return sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
 
 
 def prompt_seed(seed: int, prompt: Sequence[int]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,26 +19,40 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from stages.generation.engine import Completion, Sampling, decode, end_ids, prompt_seed, until_stop
+from stages.generation.engine import Completion, Engine, Sampling, decode, end_ids, prompt_seed, until_stop
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Generates with a model in memory; it follows that model's weights."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, batch: int) -> None:
         """`batch` is the number of completions generated together; only memory and speed depend on it."""
         self._model = model
         self._tokenizer = tokenizer
-        self._batch = batch
+        self._waiting: deque[tuple[int, int, list[int]]] = deque()  # key, sample and prompt of a row
+        self._done: dict[int, list[Completion]] = {}  # of prompts whose samples are not all done
+        self._sampling: Sampling | None = None
+        self.capacity = batch
         self._ends = end_ids(tokenizer, model.generation_config)
         self.positions = int(model.config.max_position_embeddings)
 
-    def generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[Completion]]:
-        rows = [(prompt, sample) for prompt in prompts for sample in range(sampling.n)]
-        done: list[Completion] = []
-        for start in range(0, len(rows), self._batch):
-            done += self._generate_rows(rows[start : start + self._batch], sampling)
-        return [done[start : start + sampling.n] for start in range(0, len(done), sampling.n)]
+    def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
+        assert not self._waiting or sampling == self._sampling, "what is generated together is sampled alike"
+        self._sampling = sampling
+        self._waiting.extend((key, sample, prompt) for sample in range(sampling.n))
+
+    def step(self) -> list[tuple[int, list[Completion]]]:
+        assert self._sampling is not None
+        rows = [self._waiting.popleft() for _ in range(min(self.capacity, len(self._waiting)))]
+        found = self._generate_rows([(prompt, sample) for _, sample, prompt in rows], self._sampling)
+        for (key, _, _), completion in zip(rows, found, strict=True):
+            self._done.setdefault(key, []).append(completion)
+        finished = [key for key, done in self._done.items() if len(done) == self._sampling.n]
+        return [(key, self._done.pop(key)) for key in finished]
+
+    def abort(self) -> None:
+        self._waiting.clear()
+        self._done.clear()
 
     @torch.inference_mode()
     def _generate_rows(self, rows: Sequence[tuple[list[int], int]], sampling: Sampling) -> list[Completion]:

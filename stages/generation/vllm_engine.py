@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from vllm import LLM, SamplingParams
 
 from stages.contract import Input, StageError
-from stages.generation.engine import Completion, Sampling, decode, end_ids, prompt_seed, until_stop
+from stages.generation.engine import Completion, Engine, Sampling, decode, end_ids, prompt_seed, until_stop
 from stages.modeling.checkpoint import DTYPES, device, load_tokenizer
 
 #: Sequences decoded together on a CPU; more are not faster there.
@@ -24,28 +25,51 @@ CPU_CACHE = 1 << 30
 CPU_BLOCK = 128
 
 
-class VllmEngine:
+@dataclass(frozen=True)
+class Request:
+    """A prompt that was given to vLLM: whose it is, vLLM's own id of it, and where its completions stop."""
+
+    key: int
+    id: str
+    stop: Sequence[str]
+
+
+class VllmEngine(Engine):
     """Generates with a vLLM engine."""
 
     def __init__(self, llm: LLM, tokenizer: PreTrainedTokenizerBase, generation: GenerationConfig | None) -> None:
         self._llm = llm
         self._tokenizer = tokenizer
         self._ends = end_ids(tokenizer, generation)
+        self._open: dict[str, Request] = {}  # what is not finished, by the id that vLLM's outputs have
         self.positions = int(llm.llm_engine.model_config.max_model_len)
+        self.capacity = int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
 
     @classmethod
-    def load(cls, source: Input, *, dtype: str) -> VllmEngine:
-        """An engine for a checkpoint, with all of its positions."""
-        llm = start(source, dtype=dtype, sequences=CPU_SEQUENCES if device().type == "cpu" else None)
+    def load(cls, source: Input, *, dtype: str, tensor_parallel: int = 1) -> VllmEngine:
+        """An engine for a checkpoint, with all of its positions, each layer cut over `tensor_parallel` GPUs."""
+        sequences = CPU_SEQUENCES if device().type == "cpu" else None
+        llm = start(source, dtype=dtype, sequences=sequences, tensor_parallel_size=tensor_parallel)
         return cls(llm, load_tokenizer(source), generation_config(source))
 
-    def generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[list[Completion]]:
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
-            [self._parameters(prompt, sampling) for prompt in prompts],
-            use_tqdm=False,
+    def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
+        # What `LLM.generate` does with its prompts, for one of them.
+        [request] = self._llm.enqueue(
+            [{"prompt_token_ids": prompt}], [self._parameters(prompt, sampling)], use_tqdm=False
         )
-        return [[self._completion(list(one.token_ids), sampling.stop) for one in output.outputs] for output in outputs]
+        self._open[request.rpartition("-")[0]] = Request(key, request, sampling.stop)
+
+    def step(self) -> list[tuple[int, list[Completion]]]:
+        finished = []
+        for output in self._llm.llm_engine.step():
+            request = self._open.pop(output.request_id)
+            completions = [self._completion(list(one.token_ids), request.stop) for one in output.outputs]
+            finished.append((request.key, completions))
+        return finished
+
+    def abort(self) -> None:
+        self._llm.llm_engine.abort_request([request.id for request in self._open.values()], internal=True)
+        self._open.clear()
 
     def _parameters(self, prompt: list[int], sampling: Sampling) -> SamplingParams:
         return SamplingParams(
@@ -101,7 +125,14 @@ def _cpu_settings(source: Input, settings: dict[str, Any]) -> dict[str, Any]:
     blocks = math.ceil(positions / CPU_BLOCK) + 1  # of one full sequence, and one to spare
     one = blocks * CPU_BLOCK * _cache_bytes(model, DTYPES[settings["dtype"]].itemsize)
     cache = max(one, min(CPU_CACHE, (settings["max_num_seqs"] or CPU_SEQUENCES) * one))
-    return {"enforce_eager": True, "kv_cache_memory_bytes": cache}
+    return {
+        "enforce_eager": True,
+        "kv_cache_memory_bytes": cache,
+        # A prompt is read in one step: vLLM cannot give a CPU generator back what it drew for a half-read prompt, and
+        # stops ("CPU Generator does not use offset").
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(positions, settings["max_num_batched_tokens"]),
+    }
 
 
 def _cache_bytes(model: PretrainedConfig, itemsize: int) -> int:

@@ -10,6 +10,10 @@ _VARIABLES = {
     "VLLM_LOGGING_LEVEL": "INFO",
     "VLLM_LOGGING_COLOR": "0",
     "VLLM_NO_USAGE_STATS": "1",
+    # Of the processes of a tensor-parallel engine: a fork would inherit this one's threads and CUDA.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # OMP_NUM_THREADS says how many threads there are; its own binding wants a NUMA node for every process.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 
 
