@@ -1,4 +1,4 @@
-"""Benchmarks before anything runs: what is wrong with the rows of one, as far as that is cheap to see, and its prompts."""
+"""Benchmarks before anything runs: what is wrong with the rows of one, as far as that is cheap to see; its prompts."""
 
 from __future__ import annotations
 

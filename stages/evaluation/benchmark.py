@@ -3,94 +3,93 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from stages import problems as problem_set
 from stages import rows
-from stages.contract import Context, Input, StageError
-from stages.data.tokens import prompt_ids
+from stages.contract import Context, Interrupted, StageError
 from stages.evaluate import Config
-from stages.evaluation import statistics
+from stages.evaluation import files, prompting, statistics
+from stages.evaluation.kept import Answer, Kept
+from stages.evaluation.prompting import Prompt
+from stages.evaluation.statistics import Sample
 from stages.generation import engine as engines
-from stages.generation.engine import Completion, Engine, Sampling
-from stages.grading.pool import Grade, Graders, check_errors
+from stages.generation.engine import Engine, Sampling
+from stages.grading.pool import Grade, Graders, Pending, check_errors
 from stages.modeling.checkpoint import load_tokenizer
-
-Row = dict[str, str]
-
-#: Columns of `generations.parquet`; `problem` and `sample` count from 0, `correct` is null where `error` is not.
-COLUMNS = pa.schema(
-    {
-        "problem": pa.int64(),
-        "sample": pa.int64(),
-        "prompt": pa.string(),
-        "completion": pa.string(),
-        "extracted": pa.string(),
-        "correct": pa.bool_(),
-        "error": pa.string(),
-        "truncated": pa.bool_(),
-        "tokens": pa.int64(),
-    }
-)
-
-#: Completions between two reports of progress: enough to keep an engine busy.
-CHUNK = 2048
+from stages.problems import Problem
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Evaluate and write; returns the scores."""
-    problems = _problems(context.inputs["benchmark"], config.problems)
-    completions = _generate(problems, config, context)
     with Graders(context.resources.graders) as graders:
-        answers = [(row["answer"], c.text) for row, group in zip(problems, completions, strict=True) for c in group]
-        grades = graders.grade(config.kind, answers)
-    table = pa.Table.from_pylist(list(_generations(problems, completions, grades)), schema=COLUMNS)
-    pq.write_table(table, context.output / "generations.parquet")
-    found = scores(completions, grades)
-    (context.output / "scores.json").write_text(json.dumps(found, indent=1) + "\n")
-    check_errors(grades)
-    return found
+        problems, examples = _load(config, context, graders)  # first: a wrong benchmark is not worth an engine
+        engine = _engine(config, context)
+        tokenizer = load_tokenizer(context.inputs["checkpoint"])
+        prompts = prompting.prompts_of(problems, examples, config, tokenizer, engine.positions)
+        kept = Kept(context.work / "completions.jsonl")
+        try:
+            grades = _grade(problems, _answers(prompts, engine, kept, config, context), config, graders)
+        finally:
+            kept.close()
+    answers = [kept.answers[number] for number in range(len(problems))]
+    samples = [[_sample(*pair) for pair in zip(*both, strict=True)] for both in zip(answers, grades, strict=True)]
+    texts = [prompt.text for prompt in prompts]
+    files.write_generations(context.output / "generations.parquet", problems, texts, answers, grades)
+    files.write_problems(context.output / "problems.parquet", problems, samples)
+    scores = statistics.scores(samples)
+    if config.shots:
+        scores["shots"] = sum(prompt.shots for prompt in prompts) / len(prompts)
+    (context.output / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    check_errors(list(chain.from_iterable(grades)))
+    return scores
 
 
-def scores(completions: Sequence[Sequence[Completion]], grades: Sequence[Grade]) -> dict[str, Any]:
-    """The numbers of `scores.json`; an error counts as wrong. `grades` are those of all completions in their order."""
-    k = len(completions[0])
-    correct = [[grade.correct is True for grade in grades[i : i + k]] for i in range(0, len(grades), k)]
-    every = [completion for group in completions for completion in group]
-    mean, error = statistics.pass_at_1(correct)
-    return {
-        "n": len(completions),
-        "k": k,
-        "pass@1": mean,
-        "pass@1_se": error,
-        **{f"pass@{i}": statistics.pass_at_k(correct, i) for i in statistics.powers_of_two(k) if i > 1},
-        "unparsed": _share(grade.extracted is None for grade in grades),
-        "errors": _share(grade.error is not None for grade in grades),
-        "truncated": _share(not completion.finished for completion in every),
-        "mean_tokens": sum(len(completion.token_ids) for completion in every) / len(every),
-    }
+def _load(config: Config, context: Context, graders: Graders) -> tuple[list[Problem], list[rows.Row]]:
+    """The problems, checked, and the worked examples."""
+    source = context.inputs["benchmark"]
+    try:
+        problems = problem_set.read(
+            rows.load(source), kind=config.kind, expected=config.problems, shuffle=config.shuffle_choices
+        )
+    except StageError as error:
+        raise StageError(f"{source.path or source.hub}: {error}") from None
+    unreadable = graders.unreadable(config.kind, [problem.gold for problem in problems])
+    if unreadable:
+        named = [f"{problems[number].id} ({problems[number].gold!r})" for number in sorted(unreadable)]
+        raise StageError(f"{source.path or source.hub}: gold answers that do not parse: {', '.join(named)}")
+    if config.guess and any(problem.choices is None for problem in problems):
+        raise StageError("guess: its rows have no choices to guess from; give the benchmark's data a field choices")
+    return problems, rows.load(context.inputs["shots"]) if config.shots else []
 
 
-def _problems(source: Input, expected: int | None) -> list[Row]:
-    problems = rows.load(source)
-    if expected is not None and len(problems) != expected:
-        raise StageError(f"problems: {source.path or source.hub} has {len(problems)} rows, expected {expected}")
-    return problems
-
-
-def _generate(problems: Sequence[Row], config: Config, context: Context) -> list[list[Completion]]:
-    """`config.k` completions per problem."""
+def _engine(config: Config, context: Context) -> Engine:
+    """The engine of the checkpoint, which all benchmarks of this job share."""
     source = context.inputs["checkpoint"]
-    tokenizer = load_tokenizer(source)
-    prompts = [prompt_ids(tokenizer, row["prompt"]) for row in problems]
     engine: Engine = context.share(
         ("engine", source.fingerprint, config.engine, config.dtype),
         lambda: engines.load(source, engine=config.engine, dtype=config.dtype, resources=context.resources),
     )
-    _check_lengths(prompts, engine.positions)
+    return engine
+
+
+def _answers(
+    prompts: Sequence[Prompt], engine: Engine, kept: Kept, config: Config, context: Context
+) -> Iterator[tuple[int, list[Answer]]]:
+    """The answers to every prompt, by its number: those that are kept, then the others as they are done.
+
+    Raises:
+        Interrupted: the stage was asked to stop; what was done is kept.
+    """
+    done = len(kept.answers)
+    if lost := context.saved.lost(done or None):
+        raise StageError(lost)
+    yield from list(kept.answers.items())
+    missing = [number for number in range(len(prompts)) if number not in kept.answers]
     sampling = Sampling(
         n=config.k,
         temperature=config.temperature,
@@ -99,47 +98,37 @@ def _generate(problems: Sequence[Row], config: Config, context: Context) -> list
         stop=tuple(config.stop),
         seed=config.seed,
     )
-    done: list[list[Completion]] = []
-    for chunk in _chunks(prompts, max(1, CHUNK // config.k)):
-        done += engine.generate(chunk, sampling)
-        context.progress.update(len(done), len(prompts))
-    return done
+    context.progress.update(done, len(prompts))
+    for place, completions in engine.stream([prompts[number].ids for number in missing], sampling):
+        yield missing[place], kept.add(missing[place], completions)
+        done += 1
+        context.progress.update(done, len(prompts))
+        if context.stopping() and done < len(prompts):
+            context.saved.record(done)
+            raise Interrupted(f"saved after {done} of {len(prompts)} problems")
 
 
-def _check_lengths(prompts: Sequence[list[int]], positions: int) -> None:
-    """A prompt must leave room for one token; it is never cut."""
-    long = [len(prompt) for prompt in prompts if len(prompt) >= positions]
-    if long:
-        raise StageError(
-            f"{len(long)} of {len(prompts)} prompts do not fit into the model's {positions} positions; "
-            f"the longest has {max(long)} tokens"
-        )
+def _grade(
+    problems: Sequence[Problem], answers: Iterator[tuple[int, list[Answer]]], config: Config, graders: Graders
+) -> list[list[Grade]]:
+    """The grades of every problem's samples. The workers grade while the engine generates."""
+    pending: dict[int, list[Pending]] = {}
+    for number, group in answers:
+        problem = problems[number]
+        pending[number] = [graders.submit(config.kind, problem.gold, answer.text, problem.choices) for answer in group]
+    grades = [[each.result() for each in pending[number]] for number in range(len(problems))]
+    return [_guessed(*pair, config) for pair in zip(problems, grades, strict=True)] if config.guess else grades
 
 
-def _generations(
-    problems: Sequence[Row], completions: Sequence[Sequence[Completion]], grades: Sequence[Grade]
-) -> Iterator[dict[str, Any]]:
-    remaining = iter(grades)
-    for problem, (row, group) in enumerate(zip(problems, completions, strict=True)):
-        for sample, completion in enumerate(group):
-            grade = next(remaining)
-            yield {
-                "problem": problem,
-                "sample": sample,
-                "prompt": row["prompt"],
-                "completion": completion.text,
-                "extracted": grade.extracted,
-                "correct": grade.correct,
-                "error": grade.error,
-                "truncated": not completion.finished,
-                "tokens": len(completion.token_ids),
-            }
+def _guessed(problem: Problem, grades: Sequence[Grade], config: Config) -> list[Grade]:
+    """Where no letter was found, the verdict of a random one; it depends on the seed, the problem and the sample."""
+    letters = problem_set.letters(problem.choices or [])
+    drawn = [random.Random(f"{config.seed}:{problem.id}:{sample}").choice(letters) for sample in range(len(grades))]
+    return [
+        replace(grade, correct=letter == problem.gold) if grade.extracted is None and grade.error is None else grade
+        for grade, letter in zip(grades, drawn, strict=True)
+    ]
 
 
-def _chunks(prompts: Sequence[list[int]], size: int) -> Iterator[Sequence[list[int]]]:
-    return (prompts[start : start + size] for start in range(0, len(prompts), size))
-
-
-def _share(flags: Any) -> float:
-    values = list(flags)
-    return sum(values) / len(values)
+def _sample(answer: Answer, grade: Grade) -> Sample:
+    return Sample(extracted=grade.extracted, correct=grade.correct, truncated=not answer.finished, tokens=answer.tokens)

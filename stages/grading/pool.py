@@ -47,6 +47,19 @@ class Grade:
     error: str | None = None
 
 
+class Pending:
+    """A grade that is being made."""
+
+    def __init__(self, answer: str | None, future: Future[bool] | None) -> None:
+        self._answer, self._future = answer, future
+
+    def result(self) -> Grade:
+        """Wait for it."""
+        if self._answer is None or self._future is None:
+            return Grade(None, False)
+        return _outcome(self._answer, self._future)
+
+
 class Graders:
     """A pool of `workers` grading processes; a context manager.
 
@@ -65,6 +78,15 @@ class Graders:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._pool.stop()
         self._pool.join()
+
+    def submit(self, kind: Kind, gold: str, completion: str, options: Sequence[str] | None = None) -> Pending:
+        """Grade one completion, without waiting."""
+        answer = scoring.extract(kind, completion)
+        return Pending(answer, None if answer is None else self._submit(kind, gold, answer))
+
+    def unreadable(self, kind: Kind, golds: Sequence[str]) -> dict[int, str]:
+        """The gold answers that do not parse, by their place, with the reason."""
+        return {}
 
     def grade(self, kind: Kind, answers: Iterable[tuple[str, str]]) -> list[Grade]:
         """Grade pairs of (gold, completion), in their order."""
