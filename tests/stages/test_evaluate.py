@@ -122,6 +122,7 @@ def test_a_stage_that_is_stopped_goes_on_with_the_problems_that_it_had_not_finis
     assert both[0].equals(both[1])
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_killed_keeps_what_it_had_finished(tmp_path: Path) -> None:
     rows = problems(40)
     killed = context(tmp_path, rows)
