@@ -337,7 +337,23 @@ def _cluster_errors(cluster: Cluster) -> list[str]:
     return [
         *(f"cluster.stages.{name}: no such stage{instead(name, names)}" for name in unknown),
         *_short_times(cluster),
+        *_split_models(cluster),
     ]
+
+
+def _split_models(cluster: Cluster) -> Iterator[str]:
+    """GPUs that cannot be shared out among copies of a model."""
+    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
+    for key, needs in named.items():
+        size = needs.tensor_parallel
+        if needs.gpus > 0 and needs.gpus % size:
+            allowed = ", ".join(str(n) for n in range(1, needs.gpus + 1) if needs.gpus % n == 0)
+            yield f"{key}.tensor_parallel={size}: does not divide {key}.gpus={needs.gpus}; allowed: {allowed}"
+        elif needs.replicas is not None and needs.gpus > 0 and needs.replicas * size > needs.gpus:
+            yield (
+                f"{key}.replicas={needs.replicas}: with {key}.tensor_parallel={size} they need "
+                f"{needs.replicas * size} GPUs, and {key}.gpus={needs.gpus}"
+            )
 
 
 def _short_times(cluster: Cluster) -> list[str]:

@@ -94,6 +94,24 @@ def test_a_class_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert message.startswith("cluster.stages.sft='trian': no such class of resources; did you mean 'train'?")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "wrong"),
+    [
+        (
+            "{gpus: 8, tensor_parallel: 3}",
+            "tensor_parallel=3: does not divide cluster.stages.evaluate.gpus=8; allowed: 1,",
+        ),
+        ("{gpus: 4, tensor_parallel: 2, replicas: 3}", "replicas=3: with cluster.stages.evaluate.tensor_parallel=2"),
+    ],
+)
+def test_gpus_that_cannot_be_shared_out_among_copies_of_a_model(
+    capsys: pytest.CaptureFixture[str], chosen: str, wrong: str
+) -> None:
+    cluster = ["cluster=slurm", f"cluster.stages.evaluate={chosen}"]
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", *cluster)
+    assert message.startswith(f"cluster.stages.evaluate.{wrong}")
+
+
 def test_a_time_limit_that_leaves_no_time(capsys: pytest.CaptureFixture[str]) -> None:
     (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", "+cluster.classes.cpu.time=2")
     assert message.startswith("cluster.stages.rejuvenate.time=2: minutes; a job is told to save and stop 120 s")
