@@ -28,7 +28,7 @@ from launch import failure, hold, provenance, rendezvous, sharing
 from launch import node as node_file
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
-from stages import artifact, content, contract
+from stages import artifact, content, contract, hub
 from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.progress import Progress
 from stages.store import ATTEMPTS, PROGRESS, Store
@@ -192,6 +192,8 @@ def _resolve(kind: str, given: InputSpec, store: Store) -> Input:
             raise Missing(f"input {kind}: {given.stage} {given.artifact[:10]} has no valid record in {store.root}")
     elif path is not None and not path.exists():
         raise StageError(f"input {kind}: {path} does not exist any more")
+    elif given.hub is not None and given.revision is not None and not given.reading:
+        return Input(fingerprint=given.fingerprint, path=hub.model(given.hub, given.revision))
     return Input(
         fingerprint=given.fingerprint, path=path, hub=given.hub, revision=given.revision, reading=given.reading
     )

@@ -21,6 +21,7 @@ from orchestrator import (
     config,
     doctor,
     experiment,
+    fetch,
     gc,
     logs,
     plan,
@@ -112,6 +113,7 @@ SHOW_PROMPT = "--show-prompt"
 VERBS = {
     "run": Verb(carry_out.verb, frozenset({"--wait"})),
     "plan": Verb(plan_verb, frozenset({SHOW_PROMPT})),
+    "fetch": Verb(fetch.verb),
     "why": Verb(why_verb, node=True),
     "status": Verb(status.verb, frozenset({"--watch"})),
     "logs": Verb(logs.verb, frozenset({"-f"}), node=True),

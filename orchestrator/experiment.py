@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
-from stages import contract
+from stages import contract, rows
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -39,12 +39,14 @@ class ConfigError(Exception):
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
 class Data:
-    """A data source: exactly one of `path` (a file or folder), `hub` (a data set's id) and `stage` (its artifact).
+    """A data source: one of `path` (a file or folder), `hub` (a data set's id) and `stage` (its artifact).
+
+    A `path` beside `hub` is read in its place, for those who have the same columns in a file or folder.
 
     Attributes:
         file: the file inside the folder or artifact.
         config, revision: of a hub data set.
-        split: of a hub data set; of a file, rows such as `[-32:]`.
+        split: of a hub data set, and rows of it or of a file, as in `test`, `[-32:]`, `train[:100]`.
         fields: field -> template over columns, see `stages.rows`.
     """
 
@@ -384,7 +386,7 @@ def _read_needs(stage: str, own: Any, default: dict[str, Any], classes: dict[str
 def is_hub_id(text: str) -> bool:
     """Whether `text` reads as a hub id, `owner/name`, and not as a path."""
     looks = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text) is not None
-    return looks and not text.endswith((".jsonl", ".parquet")) and not Path(text).exists()
+    return looks and not text.endswith(rows.SUFFIXES) and not Path(text).exists()
 
 
 def instead(wrong: str, allowed: Iterable[str]) -> str:

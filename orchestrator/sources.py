@@ -7,8 +7,6 @@ So moved equal bytes re-run nothing, and edited bytes re-run what depends on the
 from __future__ import annotations
 
 import json
-import os
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from launch.node import InputSpec
 from orchestrator.experiment import ConfigError, Data, is_hub_id
-from stages import content, rows
+from stages import content, hub, rows
 from stages.contract import StageError
+from stages.hub import Repository
 from stages.identity import fingerprint, identity
 from stages.store import stamp
 
@@ -34,13 +33,15 @@ CHECKED_BYTES = 16 * 2**20
 class Source:
     """A node that nobody runs: bytes on disk, a hub commit, or a file inside the artifact of `origin`.
 
-    `unresolved` says why the content is not known (no network, no access); the fingerprint is then provisional.
+    `revision` is the branch, tag or commit that was asked for. `unresolved` says why the content is not known (no
+    network, no access); the fingerprint is then provisional.
     """
 
     name: str
     content: dict[str, Any]
     path: Path | None = None
     hub: str | None = None
+    revision: str | None = None
     origin: Node | None = None
     reading: dict[str, Any] = field(default_factory=dict)
     unresolved: str | None = None
@@ -50,7 +51,10 @@ class Source:
     @cached_property
     def fingerprint(self) -> str:
         inputs = {} if self.origin is None else {"artifact": self.origin.fingerprint}
-        return fingerprint(identity("source", VERSION, {**self.content, "reading": self.reading}, inputs))
+        fields = self.reading.get("fields", {})
+        # As pairs: a field sees those before it, so their order matters, and that of a JSON object does not.
+        reading = {**self.reading, "fields": [[*pair] for pair in fields.items()]} if fields else self.reading
+        return fingerprint(identity("source", VERSION, {**self.content, "reading": reading}, inputs))
 
     def spec(self) -> InputSpec:
         """How a worker finds it."""
@@ -71,7 +75,8 @@ class Sources:
 
     def __init__(self, store: Path) -> None:
         self._memory = content.memory(store)
-        self._offline: str | None = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE", "0") != "0" else None
+        self._offline: str | None = "HF_HUB_OFFLINE is set" if hub.offline() else None
+        self._commits: dict[Repository, str | None] = {}
 
     def model(self, text: str, key: str) -> Source:
         """The model that `key` names: a hub id, a folder in Hugging Face layout, or an artifact of such.
@@ -81,7 +86,7 @@ class Sources:
         """
         path = Path(text).expanduser().absolute()
         if is_hub_id(text):
-            return self._hub(text, None, "model", {}, key)
+            return self._hub(Repository(id=text, kind="model", revision="main"), {}, key)
         if not path.is_dir():
             raise ConfigError([f"{key}={text!r}: neither a folder nor a hub id (owner/name)"])
         path = path / "model" if (path / "model" / "config.json").is_file() else path
@@ -95,59 +100,84 @@ class Sources:
         Raises:
             ConfigError: it is missing, empty, not UTF-8 or lacks a column, as far as that is cheap to see.
         """
-        named = [name for name in ("path", "hub", "stage") if getattr(data, name) is not None]
-        if len(named) != 1:
-            raise ConfigError([f"{key}: give exactly one of path, hub and stage, not {', '.join(named) or 'none'}"])
+        _check_data(data, key)
         reading = {"file": data.file, "config": data.config, "split": data.split, "fields": dict(data.fields)}
+        if data.path is not None:  # also in place of a hub's data set
+            return self._local(data.path, reading, key)
         if data.hub is not None:
-            return self._hub(data.hub, data.revision, "dataset", reading, key)
-        if origin is not None:
-            return Source(name=f"{data.stage}/{data.file}", origin=origin, content={}, reading=reading)
-        assert data.path is not None
-        path = Path(data.path).expanduser().absolute()
-        file = path / data.file if data.file else path
-        self._check(file, data.fields, f"{key}={data.path}")
-        digest = content.of_file(file, self._memory)
-        return Source(name=data.path, path=path, content={"sha256": digest}, reading=reading)
+            repository = Repository(id=data.hub, kind="dataset", revision=data.revision or "main")
+            return self._hub(repository, reading, key)
+        return Source(name=f"{data.stage}/{data.file}", origin=origin, content={}, reading=reading)
 
     def remember(self) -> None:
         """Keep the hashes for the next time, if that is possible: without them the bytes are read again."""
         self._memory.keep()
 
-    def _hub(self, id: str, revision: str | None, kind: str, reading: dict[str, Any], key: str) -> Source:
-        commit = revision if revision and re.fullmatch(r"[0-9a-f]{40}", revision) else None
-        commit = commit or self._commit(id, revision or "main", kind)
-        why = f"{key}={id}: no file or folder has this name, and {self._offline}, so its commit is unknown"
-        unresolved = None if commit else why
-        known = {"hub": id, "type": kind, "commit": commit}
-        return Source(name=id, hub=id, content=known, reading=reading, unresolved=unresolved)
+    def _local(self, text: str, reading: dict[str, Any], key: str) -> Source:
+        """A file, a file in a folder, or a folder that is laid out like a data set of the hub."""
+        path = Path(text).expanduser().absolute()
+        file = path / reading["file"] if reading["file"] else path
+        if file.is_dir():
+            found = {"files": content.of_folder(file, self._memory)}
+            if not found["files"]:
+                raise ConfigError([f"{key}={text}: the folder is empty"])
+            return Source(name=text, path=file, content=found, reading={**reading, "file": None})
+        self._check(file, reading["fields"], f"{key}={text}")
+        digest = content.of_file(file, self._memory)
+        return Source(name=text, path=path, content={"sha256": digest}, reading=reading)
 
-    def _commit(self, id: str, revision: str, kind: str) -> str | None:
+    def _hub(self, asked: Repository, reading: dict[str, Any], key: str) -> Source:
+        commit = asked.revision if hub.is_commit(asked.revision) else self._commit(asked, key)
+        unknown = f"no file or folder has this name, and {self._offline}, so its commit is unknown; fetch it first"
+        return Source(
+            name=asked.id,
+            hub=asked.id,
+            revision=asked.revision,
+            content={"hub": asked.id, "type": asked.kind, "commit": commit},
+            reading=reading,
+            unresolved=None if commit else f"{key}={asked.id}: {unknown}",
+        )
+
+    def _commit(self, asked: Repository, key: str) -> str | None:
         """The commit a hub revision points to: asked of the hub, or as the local cache last saw it."""
-        from huggingface_hub import HfApi, constants  # slow to import, and not needed without hub ids
-        from huggingface_hub.errors import HfHubHTTPError
+        if asked not in self._commits:
+            self._commits[asked] = self._ask(asked, key) or hub.known_commit(asked)
+        return self._commits[asked]
 
-        if self._offline is None:
-            try:
-                return HfApi().repo_info(id, revision=revision, repo_type=kind, timeout=5).sha
-            except HfHubHTTPError as error:
-                raise ConfigError([f"{id}: the hub refuses: {str(error).splitlines()[0]}"]) from None
-            except (
-                Exception
-            ) as error:  # no answer at all; its type is that of whichever HTTP library the hub's client has
-                self._offline = f"the hub cannot be reached ({type(error).__name__})"
-        cached = Path(constants.HF_HUB_CACHE) / f"{kind}s--{id.replace('/', '--')}" / "refs" / revision
-        return cached.read_text().strip() if cached.is_file() else None
+    def _ask(self, asked: Repository, key: str) -> str | None:
+        """What the hub says, None if it cannot be asked. It is not asked twice then."""
+        try:
+            return hub.commit(asked) if self._offline is None else None
+        except hub.Unreachable as error:
+            self._offline = error.why
+            return None
+        except StageError as error:
+            raise ConfigError([f"{key}={asked.id}: {error}"]) from None
 
     def _check(self, file: Path, fields: dict[str, str], where: str) -> None:
         """Refuse a data file that a stage could not read, as far as that is cheap to see; a pass is remembered."""
         _check_file(file, where)
-        if file.suffix != ".jsonl" or file.stat().st_size > CHECKED_BYTES:
+        if file.suffix == ".parquet" or file.stat().st_size > CHECKED_BYTES:
             return
         key = f"{file}:{stamp(file.stat())}:rows {json.dumps(fields, sort_keys=True)}"
         if not self._memory.get(key):
             _check_rows(file, fields, where)
             self._memory.put(key, True)
+
+
+def _check_data(data: Data, key: str) -> None:
+    """Refuse a data source that does not say where it is, or whose fields are no templates."""
+    named = [name for name in ("path", "hub", "stage") if getattr(data, name) is not None]
+    if named not in (["path"], ["hub"], ["stage"], ["path", "hub"]):
+        allowed = "give one of path, hub and stage (or path beside hub, to be read in its place)"
+        raise ConfigError([f"{key}: {allowed}, not {', '.join(named) or 'none'}"])
+    if named == ["hub"] and data.file is not None:
+        raise ConfigError([f"{key}.file={data.file}: of a path or a stage; a hub data set has config and split"])
+    try:
+        rows.split_of(data.split)
+        rows.columns(data.fields)
+    except StageError as error:
+        raise ConfigError([f"{key}: {error}"]) from None
 
 
 def _check_file(file: Path, where: str) -> None:
@@ -161,7 +191,7 @@ def _check_file(file: Path, where: str) -> None:
 
 
 def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:
-    """Refuse a file of JSON lines that has no rows, or one that lacks a column."""
+    """Refuse a file that has no rows, or one that lacks a column."""
     count = 0
     try:
         for row in rows.read(file):

@@ -33,8 +33,9 @@ def of_file(file: Path, known: Memory) -> str:
 
 
 def of_folder(folder: Path, known: Memory) -> dict[str, str]:
-    """The SHA-256 of every file of a folder, by its path there; names that begin with a dot are left out."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    """The SHA-256 of every file of a folder, by its path there; what has a name that begins with a dot is left out."""
+    every = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    files = [file for file in every if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
     keys = {file: f"{file}:{stamp(file.stat())}" for file in files}
     unknown = [file for file in files if known.get(keys[file]) is None]
     for file, digest in zip(unknown, artifact.hashes(unknown), strict=True):

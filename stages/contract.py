@@ -39,7 +39,19 @@ from stages.progress import Progress
 from stages.saved import Saved
 
 #: The light modules beside the stages that are not stages themselves.
-_NOT_STAGES = {"artifact", "content", "contract", "identity", "problems", "progress", "prompts", "rows", "saved", "store"}
+_NOT_STAGES = {
+    "artifact",
+    "content",
+    "contract",
+    "hub",
+    "identity",
+    "problems",
+    "progress",
+    "prompts",
+    "rows",
+    "saved",
+    "store",
+}
 
 
 class StageError(Exception):

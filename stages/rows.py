@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from stages.contract import Input, StageError
 from stages.data import files
+from stages.hub import Repository
 
 #: The field that is a list of texts.
 CHOICES = "choices"
@@ -190,17 +192,21 @@ def _undeclared(field: str, text: str) -> set[str]:
 def _raw(source: Input) -> Iterator[Mapping[str, Any]]:
     """The rows as they are: column -> value."""
     config, split = source.reading.get("config"), source.reading.get("split")
-    if source.path is None:
+    name, part = split_of(split)
+    file = source.path and (source.path / source.reading["file"] if source.reading.get("file") else source.path)
+    if file is None:
         from stages.data import tables  # imports pyarrow, which is slow to load
 
-        assert source.hub is not None
-        return tables.hub_rows(source.hub, source.revision, config, split)
-    file = source.path / source.reading["file"] if source.reading.get("file") else source.path
-    if file.is_dir():
+        assert source.hub is not None and source.revision is not None
+        repository = Repository(id=source.hub, kind="dataset", revision=source.revision)
+        every: Iterator[Mapping[str, Any]] = tables.hub_rows(repository, config, name)
+    elif file.is_dir():
         from stages.data import tables
 
-        return tables.folder_rows(file, config, split)
-    return _part(read(file), split)
+        every = tables.folder_rows(file, config, name)
+    else:  # one split alone, whatever its name, as it may stand in for a data set that has several
+        every = read(file)
+    return every if part is None else iter(list(every)[part])
 
 
 def read(file: Path) -> Iterator[Mapping[str, Any]]:
@@ -218,21 +224,14 @@ def read(file: Path) -> Iterator[Mapping[str, Any]]:
     raise StageError(f"{file}: a data file ends in one of {', '.join(SUFFIXES)}")
 
 
-def _part(every: Iterator[Mapping[str, Any]], split: str | None) -> Iterator[Mapping[str, Any]]:
-    """The rows of a file that `split` names, as Python names those of a list; but `[-0:]` is none, not all.
-
-    The name of a split is left out: a file has none, but it may stand in for a data set that has.
-    """
-    named = re.fullmatch(r"[\w.-]*(\[(-?\d+)?:(-?\d+)?\])?", split or "")
-    if named is None:
-        raise StageError(
-            f"split={split!r}: of a file, the name of a split (a file has one alone) or rows, as in [-32:]"
-        )
-    if named[1] is None:
-        return every
-    held = list(every)
-    first, last = (len(held) if text == "-0" else None if text is None else int(text) for text in named.groups()[1:])
-    return iter(held[first:last])
+def split_of(split: str | None) -> tuple[str | None, slice | None]:
+    """The name and the rows in `test[10:20]`, as Python names those of a list; but `[-0:]` is none, not all."""
+    found = re.fullmatch(r"([\w.-]+)?(\[(-?\d+)?:(-?\d+)?\])?", split or "")
+    if found is None:
+        raise StageError(f"split={split!r}: the name of a split, rows, or both, as in test, [-32:] and train[:100]")
+    name, rows, *ends = found.groups()
+    first, last = (sys.maxsize if end == "-0" else None if end is None else int(end) for end in ends)
+    return name, None if rows is None else slice(first, last)
 
 
 def _name(source: Input) -> str:

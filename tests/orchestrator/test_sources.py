@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,8 @@ def test_a_hub_id_stays_unresolved_offline_and_says_so(tmp_path: Path, monkeypat
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     source = Sources(tmp_path).model("owner/name", "base")
     assert source.unresolved == (
-        "base=owner/name: no file or folder has this name, and HF_HUB_OFFLINE is set, so its commit is unknown"
+        "base=owner/name: no file or folder has this name, and HF_HUB_OFFLINE is set, "
+        "so its commit is unknown; fetch it first"
     )
 
 
@@ -133,5 +135,52 @@ def test_a_pinned_commit_needs_no_hub(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_exactly_one_place_is_given(sources: Sources) -> None:
-    with pytest.raises(ConfigError, match="problems: give exactly one of path, hub and stage, not path, hub"):
-        sources.data(Data(path="a.jsonl", hub="o/n", fields={}), "problems", None)
+    with pytest.raises(ConfigError, match="problems: give one of path, hub and stage .*, not path, stage"):
+        sources.data(Data(path="a.jsonl", stage="pretrain", fields={}), "problems", None)
+
+
+def test_a_path_beside_a_hub_id_is_read_in_its_place(sources: Sources, rows: Path) -> None:
+    there = sources.data(Data(path=str(rows), hub="owner/name", split="test", fields=FIELDS), "problems", None)
+    alone = sources.data(Data(path=str(rows), split="test", fields=FIELDS), "problems", None)
+    assert there.hub is None and there.fingerprint == alone.fingerprint
+
+
+def test_a_folder_is_the_bytes_of_its_files(sources: Sources, rows: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with pytest.raises(ConfigError, match="problems=.*folder: the folder is empty"):
+        folder.mkdir()
+        sources.data(Data(path=str(folder), fields=FIELDS), "problems", None)
+    shutil.copy(rows, folder / "test.jsonl")
+    (folder / ".cache").mkdir()
+    before = sources.data(Data(path=str(folder), fields=FIELDS), "problems", None)
+    (folder / ".cache" / "downloaded").touch()  # as the hub's client leaves it
+    again = Sources(tmp_path).data(Data(path=str(shutil.copytree(folder, tmp_path / "copy")), fields=FIELDS), "p", None)
+    (folder / "README.md").write_text("---\n---\n")
+    edited = sources.data(Data(path=str(folder), fields=FIELDS), "problems", None)
+    assert before.fingerprint == again.fingerprint != edited.fingerprint
+
+
+def test_the_order_of_fields_matters_because_each_sees_those_before_it(sources: Sources, rows: Path) -> None:
+    fields = {"more": "{{ prompt }}", "prompt": "{{ more }}"}
+    there, back = fields, dict(reversed(fields.items()))
+    first, second = (sources.data(Data(path=str(rows), fields=each), "problems", None) for each in (there, back))
+    assert first.fingerprint != second.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"fields": {}}, "problems: give one of path, hub and stage .*, not none"),
+        ({"hub": "o/n", "file": "a.jsonl", "fields": {}}, "problems.file=a.jsonl: of a path or a stage"),
+        ({"hub": "o/n", "fields": {"prompt": "{{ q"}}, "problems: prompt='{{ q': no Jinja template"),
+        (
+            {"hub": "o/n", "split": "train[:5%]", "fields": {}},
+            r"problems: split='train\[:5%\]': the name of a split, rows",
+        ),
+    ],
+)
+def test_what_a_data_source_says_is_looked_at_before_it_is_opened(
+    sources: Sources, data: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sources.data(Data(**data), "problems", None)

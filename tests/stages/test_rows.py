@@ -141,7 +141,7 @@ def test_the_last_zero_rows_are_none_and_not_all(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_neither_a_name_nor_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"split='train\[:10%\]': of a file, .* or rows, as in \[-32:\]"):
+    with pytest.raises(StageError, match=r"split='train\[:10%\]': the name of a split, rows, or both"):
         rows.load(source(numbered(tmp_path), "train[:10%]"))
 
 
@@ -193,3 +193,55 @@ def test_a_bad_file_is_refused_by_name(name: str, text: bytes | None, message: s
     with pytest.raises(StageError) as caught:
         rows.load(source(tmp_path / name, q="{{ q }}"))
     assert str(tmp_path / name) in str(caught.value) and message in str(caught.value)
+
+
+#: A data set as the hub has it: configs and splits by name, in the README.
+CARD = """---
+configs:
+- config_name: hard
+  data_files: [{split: train, path: hard/train-*}, {split: test, path: hard/test-*}]
+- config_name: easy
+  data_files: [{split: test, path: easy/test-*}]
+---
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "README.md").write_text(CARD)
+    for name, texts in (("hard/train", "ab"), ("hard/test", "cde"), ("easy/test", "f")):
+        file = tmp_path / f"{name}-00000-of-00001.parquet"
+        file.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.Table.from_pylist([{"q": text, "choices": {"text": [text]}} for text in texts]), file)
+    return tmp_path
+
+
+def opened(path: Path, config: str | None, split: str | None) -> str:
+    reading = {"config": config, "split": split, "fields": {"q": "{{ q }}{{ choices.text[0] }}"}}
+    return " ".join(row["q"] for row in rows.load(Input(fingerprint="", path=path, reading=reading)))
+
+
+def test_a_folder_is_a_data_set_with_configs_and_splits(folder: Path) -> None:
+    assert opened(folder, "hard", "test") == "cc dd ee"
+    assert opened(folder, "hard", "test[-1:]") == "ee"
+    assert opened(folder, "easy", None) == "ff"
+
+
+@pytest.mark.parametrize(
+    ("config", "split", "message"),
+    [
+        ("hard", "validation", "split=validation: allowed: train, test"),
+        ("hard", None, "split=None: allowed: train, test"),
+        ("harder", "test", "config=harder: allowed: hard, easy"),
+        (None, "test", "config=None: allowed: hard, easy"),
+    ],
+)
+def test_what_a_folder_does_not_have(config: str | None, split: str | None, message: str, folder: Path) -> None:
+    with pytest.raises(StageError) as caught:
+        opened(folder, config, split)
+    assert str(caught.value) == f"{folder}: {message}"
+
+
+def test_a_folder_without_configs_is_not_asked_for_one(tmp_path: Path) -> None:
+    (tmp_path / "test.jsonl").write_text('{"q": "a", "choices": {"text": ["b"]}}\n')
+    assert opened(tmp_path, "main", "test") == "ab"
