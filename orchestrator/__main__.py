@@ -16,6 +16,7 @@ from typing import Any
 from launch import sharing
 from orchestrator import (
     benchmarks,
+    browse,
     cancel,
     carry_out,
     config,
@@ -116,6 +117,7 @@ VERBS = {
     "fetch": Verb(fetch.verb),
     "why": Verb(why_verb, node=True),
     "status": Verb(status.verb, frozenset({"--watch"})),
+    "inspect": Verb(browse.verb, frozenset({browse.WRONG, browse.HTML}), node=True),
     "logs": Verb(logs.verb, frozenset({"-f"}), node=True),
     "cancel": Verb(cancel.verb, frozenset({"--all"}), node=None),
     "retry": Verb(carry_out.retry_verb, frozenset({"--wait"}), node=None),

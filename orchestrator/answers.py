@@ -1,0 +1,120 @@
+"""Answers: what an evaluation published, problem by problem, what went wrong first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.experiment import ConfigError
+
+#: Verdicts, the first shown first. unparsed: wrong, as no answer was found; error: it could not be graded.
+VERDICTS = ("wrong", "error", "unparsed", "right")
+
+#: Columns of generations.parquet without which there is nothing to show; artifacts of earlier versions lack others.
+_NEEDED = ("problem", "sample", "prompt", "completion", "extracted", "correct", "error")
+
+#: The verdicts that say that an answer was read and counted as wrong.
+_WRONG = ("wrong", "unparsed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One sample. What an artifact of an earlier version does not say is None."""
+
+    sample: int
+    completion: str
+    extracted: str | None
+    correct: bool | None
+    error: str | None
+    truncated: bool | None
+    tokens: int | None
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`."""
+        if self.correct is None:
+            return "error"
+        if self.correct:
+            return "right"
+        return "unparsed" if self.extracted is None else "wrong"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A problem and its answers, the wrong ones first. `number` is its row, `id` its name."""
+
+    number: int
+    id: str
+    prompt: str
+    gold: str | None
+    answers: list[Answer]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict of its first answer."""
+        return self.answers[0].verdict
+
+    @property
+    def right(self) -> int:
+        return sum(answer.correct is True for answer in self.answers)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether an answer was read and is wrong, or none was found in it."""
+        return any(answer.verdict in _WRONG for answer in self.answers)
+
+
+def read(folder: Path) -> list[Problem]:
+    """The problems of an evaluation, those with a wrong answer first.
+
+    Raises:
+        ConfigError: the artifact has other columns.
+    """
+    problems: dict[int, Problem] = {}
+    for row in _rows(folder / "generations.parquet"):
+        number = row["problem"]
+        if number not in problems:
+            id, prompt = str(row.get("id", number)), row["prompt"]
+            problems[number] = Problem(number=number, id=id, prompt=prompt, gold=row.get("gold"), answers=[])
+        problems[number].answers.append(_answer(row))
+    for problem in problems.values():
+        problem.answers.sort(key=lambda answer: (VERDICTS.index(answer.verdict), answer.sample))
+    return sorted(problems.values(), key=lambda problem: (VERDICTS.index(problem.verdict), problem.number))
+
+
+def counts(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many problems and samples there are, how many samples have each verdict, and how many were truncated."""
+    every = list(problems)
+    answers = [answer for problem in every for answer in problem.answers]
+    verdicts = Counter(answer.verdict for answer in answers)
+    return {
+        "problems": len(every),
+        "samples": len(answers),
+        **{verdict: verdicts[verdict] for verdict in VERDICTS},
+        "truncated": sum(answer.truncated is True for answer in answers),
+    }
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    return Answer(
+        sample=row["sample"],
+        completion=row["completion"],
+        extracted=row["extracted"],
+        correct=row["correct"],
+        error=row["error"],
+        truncated=row.get("truncated"),
+        tokens=row.get("tokens"),
+    )
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq  # slow to import
+
+    table = pq.ParquetFile(file)
+    if missing := [name for name in _NEEDED if name not in table.schema_arrow.names]:
+        raise ConfigError([f"{file}: no column {', '.join(missing)}; it has {', '.join(table.schema_arrow.names)}"])
+    for batch in table.iter_batches(batch_size=4096):
+        yield from batch.to_pylist()

@@ -1,0 +1,117 @@
+"use strict";
+// Shows the problems of #data, some at a time. Everything of theirs becomes a text node, never markup.
+const STEP = 50;
+const WORDS = { wrong: "✗ wrong", error: "! error", unparsed: "? no answer found", right: "✓ right" };
+// As in orchestrator/browse.py: what controls, directs or separates is shown by its number.
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+const source = document.getElementById("data");
+const problems = JSON.parse(source.textContent);
+source.remove();
+const list = document.getElementById("problems");
+const more = document.getElementById("more");
+const query = document.getElementById("query");
+const filters = [...document.querySelectorAll("input[name=filter]")];
+let found = problems;
+let shown = 0;
+let pattern = null;
+
+function visible(text) {
+  return text.replace(HIDDEN, (each) =>
+    each === "\n" || each === "\t" ? each : `<U+${each.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}>`);
+}
+
+function element(name, kind, ...children) {
+  const made = document.createElement(name);
+  if (kind) made.className = kind;
+  made.append(...children);
+  return made;
+}
+
+// A text as nodes, with what was searched for marked.
+function marked(text) {
+  const whole = visible(String(text));
+  if (!pattern) return [whole];
+  const parts = [];
+  let end = 0;
+  for (const match of whole.matchAll(pattern)) {
+    parts.push(whole.slice(end, match.index), element("mark", "", match[0]));
+    end = match.index + match[0].length;
+  }
+  return [...parts, whole.slice(end)];
+}
+
+function verdict(name, words) {
+  return element("span", `verdict ${name}`, words);
+}
+
+function facts(answer) {
+  const parts = [verdict(answer.verdict, WORDS[answer.verdict])];
+  if (answer.error !== null) parts.push(" · ", ...marked(answer.error));
+  if (answer.extracted !== null) parts.push(" · extracted ", ...marked(answer.extracted));
+  if (answer.tokens !== null) parts.push(` · ${answer.tokens} tokens`);
+  if (answer.truncated) parts.push(" · … truncated");
+  return parts;
+}
+
+function body(problem) {
+  const made = element("div", "body", element("h2", "", "Prompt"), element("pre", "", ...marked(problem.prompt)));
+  for (const answer of problem.answers) {
+    made.append(element("h2", "", `Sample ${answer.sample} · `, ...facts(answer)));
+    made.append(element("pre", "", ...marked(answer.completion)));
+  }
+  return made;
+}
+
+// A closed problem; what it says is made when it is opened, and forgotten when it is closed.
+function card(problem) {
+  const right = problem.answers.filter((answer) => answer.correct).length;
+  const first = problem.answers[0].verdict;
+  const summary = element("summary", "",
+    element("span", "id", ...marked(problem.id)),
+    verdict(first, `${WORDS[first]}${problem.answers.length > 1 ? ` · ${right} of ${problem.answers.length} right` : ""}`));
+  if (problem.gold !== null) summary.append(element("span", "", "gold ", ...marked(problem.gold)));
+  const beginning = problem.prompt.length > 300 ? `… ${problem.prompt.slice(-300)}` : problem.prompt;
+  summary.append(element("span", "quiet beginning", visible(beginning.replace(/\s+/g, " "))));
+  const made = element("details", "", summary);
+  made.addEventListener("toggle", () => {
+    made.querySelector(".body")?.remove();
+    if (made.open) made.append(body(problem));
+  });
+  return made;
+}
+
+function extend() {
+  list.append(...found.slice(shown, shown + STEP).map(card));
+  shown = Math.min(found.length, shown + STEP);
+  more.hidden = shown === found.length;
+}
+
+function matches(problem, wanted) {
+  const answers = problem.answers;
+  if (wanted.length && !answers.some((answer) => wanted.includes(answer.verdict) || (answer.truncated && wanted.includes("truncated")))) return false;
+  const texts = [problem.id, problem.prompt, problem.gold, ...answers.flatMap((answer) => [answer.completion, answer.extracted, answer.error])];
+  return !pattern || texts.some((text) => text !== null && text.search(pattern) >= 0);
+}
+
+function update() {
+  const text = query.value;
+  pattern = text ? new RegExp(text.replace(/[.*+?^${}()|[\]\\\/]/g, "\\$&"), "giu") : null;
+  const wanted = filters.filter((filter) => filter.checked).map((filter) => filter.value);
+  found = problems.filter((problem) => matches(problem, wanted));
+  document.getElementById("shown").textContent = `${found.length} of ${problems.length} problems.`;
+  list.replaceChildren();
+  shown = 0;
+  extend();
+}
+
+let waiting = 0;
+query.addEventListener("input", () => {
+  clearTimeout(waiting);
+  waiting = setTimeout(update, 150);
+});
+for (const filter of filters) filter.addEventListener("change", update);
+document.getElementById("controls").addEventListener("submit", (event) => event.preventDefault());
+more.addEventListener("click", extend);
+new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting)) extend(); }, { rootMargin: "600px" }).observe(more);
+update();

@@ -1,0 +1,105 @@
+"""The page of an evaluation: one HTML file that needs nothing else, no network either.
+
+What a model wrote is data in it: JSON in which no `<` is left, inserted as text alone; and the page's own policy lets a
+browser run no script but the page's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from orchestrator import answers, names
+from orchestrator.answers import Answer, Problem
+from orchestrator.graph import Node
+
+#: The template, its style sheet and its script.
+_PARTS = Path(__file__).parent / "inspection"
+
+#: Fields of the evaluate stage that are shown above the answers.
+_SETTINGS = ("kind", "k", "temperature", "top_p", "max_new_tokens", "seed", "engine", "dtype")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What is said of the evaluation as a whole.
+
+    Attributes:
+        total: problems that it has, if not all are on the page.
+        scores: of its scores.json.
+    """
+
+    name: str
+    fingerprint: str
+    total: int
+    settings: dict[str, Any]
+    scores: dict[str, float]
+
+    @classmethod
+    def of(cls, node: Node, folder: Path, *, total: int) -> Heading:
+        """The heading of a published evaluation."""
+        return cls(
+            name=names.full(node),
+            fingerprint=node.fingerprint,
+            total=total,
+            settings={name: node.config[name] for name in _SETTINGS if name in node.config},
+            scores=json.loads((folder / "scores.json").read_text(encoding="utf-8")),
+        )
+
+
+def write(file: Path, heading: Heading, problems: Sequence[Problem]) -> None:
+    """Write the page of these problems, in their order, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text(render(heading, problems), encoding="utf-8")
+    os.replace(draft, file)
+
+
+def render(heading: Heading, problems: Sequence[Problem]) -> str:
+    """The page as text."""
+    script, style = ((_PARTS / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PARTS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    return environment.get_template("page.html.jinja").render(
+        heading=heading,
+        counts=answers.counts(problems),
+        problems=[_plain(problem) for problem in problems],
+        script=script,
+        style=style,
+        script_hash=_hash(script),
+        style_hash=_hash(style),
+    )
+
+
+def _plain(problem: Problem) -> dict[str, Any]:
+    """A problem as the script reads it."""
+    return {
+        "problem": problem.number,
+        "id": problem.id,
+        "prompt": problem.prompt,
+        "gold": problem.gold,
+        "answers": [_plain_answer(answer) for answer in problem.answers],
+    }
+
+
+def _plain_answer(answer: Answer) -> dict[str, Any]:
+    return {**asdict(answer), "verdict": answer.verdict}
+
+
+def _hash(text: str) -> str:
+    """What the page's policy calls a script or style sheet."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
