@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from stages.grading.scoring import MAX_ANSWER, Verdict, extract, last_box, score
+from stages.grading.mathematics import MAX_ANSWER, last_box
+from stages.grading.scoring import Verdict, extract, score
 
 
 @pytest.mark.parametrize(
