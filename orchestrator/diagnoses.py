@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import tables
 from orchestrator.graph import Graph
-from orchestrator.report import MISSING
+from orchestrator.tables import MISSING
 from stages.store import Store
 
 Number = int | float | str | None
@@ -18,6 +18,10 @@ class Diagnoses:
     """Name -> what its record sums up, number by number; None for a diagnosis that is not published."""
 
     found: dict[str, dict[str, Number] | None]
+
+    @property
+    def head(self) -> list[str]:
+        return ["number", *self.found]
 
     @property
     def numbers(self) -> list[str]:
@@ -37,15 +41,11 @@ def table(graph: Graph, store: Store) -> Diagnoses:
 
 def write(result: Diagnoses, folder: Path) -> list[Path]:
     """Write `diagnoses.md` (a line for each number) and `diagnoses.csv` (a row for each diagnosis)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    markdown, comma_separated = folder / "diagnoses.md", folder / "diagnoses.csv"
-    lines = [["number", *result.found], ["---", *["---:"] * len(result.found)], *result.cells()]
-    markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
-    with comma_separated.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["diagnosis", *result.numbers])
-        writer.writeheader()
-        writer.writerows({"diagnosis": name, **(summary or {})} for name, summary in result.found.items())
-    return [markdown, comma_separated]
+    rows = [{"diagnosis": name, **(summary or {})} for name, summary in result.found.items()]
+    return [
+        tables.write_markdown(folder / "diagnoses.md", result.head, result.cells()),
+        tables.write_csv(folder / "diagnoses.csv", ["diagnosis", *result.numbers], rows),
+    ]
 
 
 def _shown(summary: dict[str, Number] | None, number: str) -> str:

@@ -101,6 +101,14 @@ class Diagnosis:
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
+class Difference:
+    """Two variants whose scores are compared, problem by problem: what is reported is `variant` minus `reference`."""
+
+    variant: str
+    reference: str
+
+
+@validated(frozen=True, kw_only=True, config=_STRICT)
 class Objective:
     """What a search maximises: the score of a variant on a benchmark of the group `validation`, never on a test set."""
 
@@ -126,6 +134,7 @@ class Experiment:
         checkpoint: a hub id or folder that a chain may start from instead, by naming `checkpoint` first.
         variants: name -> chain; each is a row of the result table.
         diagnoses: name -> what is compared; each is a row of the table of diagnoses.
+        differences: name -> the variants whose scores are compared; each is a column of the table of differences.
         data: kind -> data source, for those kinds of `DATA` that the experiment gives.
         objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
@@ -138,6 +147,7 @@ class Experiment:
     checkpoint: str | None
     variants: dict[str, list[Step]]
     diagnoses: dict[str, Diagnosis]
+    differences: dict[str, Difference]
     data: dict[str, Data]
     benchmarks: dict[str, Benchmark]
     objective: Objective | None
@@ -168,6 +178,7 @@ class _Frame(_Place):
     calibration: Data | None
     variants: dict[str, list[Any]]
     diagnoses: dict[str, Diagnosis] = Field(default_factory=dict)
+    differences: dict[str, Difference] = Field(default_factory=dict)
     benchmark: dict[str, Benchmark]
     template: dict[str, str] = Field(default_factory=dict)  # conf/template/*.yaml: benchmarks and data refer to it
     objective: Objective | None = None
@@ -192,7 +203,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     for unknown in set(frame.only) - variants.keys():
         errors.append(f"only: {unknown!r} is not a variant{instead(unknown, variants)}")
     chosen = {name: chain for name, chain in variants.items() if not frame.only or name in frame.only}
-    errors += [*_objective_errors(frame, chosen), *_diagnosis_errors(frame)]
+    errors += [*_objective_errors(frame, chosen), *_diagnosis_errors(frame), *_difference_errors(frame)]
     if errors:
         raise ConfigError(errors)
     given = {kind: getattr(frame, kind) for kind in DATA if getattr(frame, kind) is not None}
@@ -204,6 +215,9 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         checkpoint=frame.checkpoint,
         variants=chosen,
         diagnoses={name: each for name, each in frame.diagnoses.items() if each.variants <= chosen.keys()},
+        differences={
+            n: each for n, each in frame.differences.items() if {each.variant, each.reference} <= chosen.keys()
+        },
         data={kind: source for kind, source in given.items() if source is not None},
         benchmarks=frame.benchmark,
         objective=frame.objective,
@@ -304,6 +318,17 @@ def _diagnosis_errors(frame: _Frame) -> Iterator[str]:
         variant = diagnosis.attribution
         if variant is not None and variant not in frame.variants:
             yield f"diagnoses.{name}.attribution={variant!r}: not a variant{instead(variant, frame.variants)}"
+
+
+def _difference_errors(frame: _Frame) -> Iterator[str]:
+    """What is wrong with the differences: they name variants that are not there, or one variant twice."""
+    for name, difference in frame.differences.items():
+        for key in ("variant", "reference"):
+            variant = getattr(difference, key)
+            if variant not in frame.variants:
+                yield f"differences.{name}.{key}={variant!r}: not a variant{instead(variant, frame.variants)}"
+        if difference.variant == difference.reference:
+            yield f"differences.{name}.reference={difference.reference!r}: the variant itself; name another one"
 
 
 def _read_data(key: str, value: Any) -> Any:

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import tables
 from orchestrator.experiment import Experiment
 from orchestrator.graph import Graph
+from orchestrator.tables import MISSING
 from stages.store import Store
 
-#: Shown where an evaluation is missing.
-MISSING = "-"
+#: What an evaluation's scores.json says, by the names of `stages.evaluation.statistics.scores`.
+Numbers = Mapping[str, float]
+
+#: (variant, benchmark) -> its numbers, for what is published.
+Scores = Mapping[tuple[str, str], Numbers]
 
 
 @dataclass(frozen=True)
 class Score:
-    """A pass@1 and its standard error, both as shares (0 to 1)."""
+    """A mean and its standard error, if it has one; a pass@1 or another share is from 0 to 1."""
 
     mean: float
-    error: float
+    error: float | None = None
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ±{100 * self.error:.1f}"
+        """In percent."""
+        behind = "" if self.error is None else f" ±{100 * self.error:.1f}"
+        return f"{100 * self.mean:.1f}{behind}"
 
 
 def average(scores: Iterable[Score | None]) -> Score | None:
@@ -34,8 +40,9 @@ def average(scores: Iterable[Score | None]) -> Score | None:
     present = [score for score in known if score is not None]
     if not known or len(present) < len(known):
         return None
-    error = math.sqrt(sum(score.error**2 for score in present)) / len(present)
-    return Score(sum(score.mean for score in present) / len(present), error)
+    errors = [score.error for score in present if score.error is not None]
+    propagated = math.hypot(*errors) / len(present) if len(errors) == len(present) else None
+    return Score(sum(score.mean for score in present) / len(present), propagated)
 
 
 @dataclass(frozen=True)
@@ -49,16 +56,27 @@ class Table:
     columns: list[str]
     rows: dict[str, list[Score | None]]
 
+    @property
+    def head(self) -> list[str]:
+        return ["variant", *self.columns]
+
     def cells(self) -> list[list[str]]:
         """The table as text, without the head: in percent, the standard error behind ±."""
         return [[name, *(MISSING if s is None else str(s) for s in scores)] for name, scores in self.rows.items()]
 
 
-def table(experiment: Experiment, graph: Graph, store: Store) -> Table:
-    """The table of whatever is published now."""
+def scores_of(experiment: Experiment, graph: Graph, store: Store) -> Scores:
+    """The numbers of whatever is published now, variant by variant."""
+    cells = [(variant, name) for variant in experiment.variants for name in experiment.benchmarks]
+    found = {cell: numbers(graph, store, *cell) for cell in cells}
+    return {cell: each for cell, each in found.items() if each is not None}
+
+
+def table(experiment: Experiment, scores: Scores) -> Table:
+    """The table of these scores."""
     columns, rows = columns_of(experiment), {}
     for variant in experiment.variants:
-        found = {name: score(graph, store, variant, name) for name in experiment.benchmarks}
+        found = {name: score(scores.get((variant, name)), "pass@1") for name in experiment.benchmarks}
         for column, members in columns.items():
             found[column] = average(found[name] for name in members) if members else found[column]
         rows[variant] = [found[column] for column in columns]
@@ -69,8 +87,8 @@ def objective(experiment: Experiment, graph: Graph, store: Store) -> float | Non
     """What a search maximises: a pass@1; None if it is not published."""
     if experiment.objective is None:
         return None
-    found = score(graph, store, experiment.objective.variant, experiment.objective.benchmark)
-    return None if found is None else found.mean
+    found = numbers(graph, store, experiment.objective.variant, experiment.objective.benchmark)
+    return None if found is None else found["pass@1"]
 
 
 def columns_of(experiment: Experiment) -> dict[str, list[str]]:
@@ -87,27 +105,42 @@ def columns_of(experiment: Experiment) -> dict[str, list[str]]:
     return columns | ({"avg": averages} if len(averages) == 2 else {})
 
 
-def write(result: Table, folder: Path) -> list[Path]:
-    """Write `table.md` (percent) and `table.csv` (shares, standard errors in columns of their own)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    markdown, comma_separated = folder / "table.md", folder / "table.csv"
-    head = ["variant", *result.columns]
-    lines = [head, ["---", *["---:"] * len(result.columns)], *result.cells()]
-    markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
-    with comma_separated.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["variant", *(name for column in result.columns for name in (column, f"{column} se"))])
-        for variant, scores in result.rows.items():
-            numbers = [("", "") if score is None else (score.mean, score.error) for score in scores]
-            writer.writerow([variant, *(number for pair in numbers for number in pair)])
-    return [markdown, comma_separated]
+def write(result: Table, experiment: Experiment, scores: Scores, folder: Path) -> list[Path]:
+    """Write `table.md` (percent), `table.csv` (shares, with their errors) and `scores.csv` (all numbers of each)."""
+    wide = [{"variant": variant, **_wide(result.columns, found)} for variant, found in result.rows.items()]
+    longest_first = sorted(scores.values(), key=len, reverse=True)  # so that pass@2 to pass@32 are in their order
+    names = list(dict.fromkeys(name for each in longest_first for name in each))
+    long: list[dict[str, tables.Value]] = [
+        {"variant": variant, "benchmark": name, "group": experiment.benchmarks[name].group, **each}
+        for (variant, name), each in scores.items()
+    ]
+    both = [name for column in result.columns for name in (column, f"{column} se")]
+    return [
+        tables.write_markdown(folder / "table.md", result.head, result.cells()),
+        tables.write_csv(folder / "table.csv", ["variant", *both], wide),
+        tables.write_csv(folder / "scores.csv", ["variant", "benchmark", "group", *names], long),
+    ]
 
 
-def score(graph: Graph, store: Store, variant: str, benchmark: str) -> Score | None:
-    """The score of a variant on a benchmark; None if it is not published, or not part of the study."""
+def _wide(columns: list[str], scores: list[Score | None]) -> dict[str, float | None]:
+    """The fields of a row of `table.csv`."""
+    fields: dict[str, float | None] = {}
+    for column, found in zip(columns, scores, strict=True):
+        if found is not None:
+            fields |= {column: found.mean, f"{column} se": found.error}
+    return fields
+
+
+def numbers(graph: Graph, store: Store, variant: str, benchmark: str) -> Numbers | None:
+    """The numbers of a variant on a benchmark; None if they are not published, or not part of the study."""
     node = graph.scores.get((variant, benchmark))
     folder = None if node is None else store.find(node.stage, node.fingerprint)
     if folder is None:
         return None
-    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return Score(scores["pass@1"], scores["pass@1_se"])
+    found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def score(found: Numbers | None, name: str) -> Score | None:
+    """One number with its standard error, if it has one; None where it is not known."""
+    return None if found is None or name not in found else Score(found[name], found.get(f"{name}_se"))

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 
-from orchestrator import diagnoses, report, view
+from orchestrator import averages, contamination, diagnoses, differences, report, tables, view
+from orchestrator.averages import Averages
 from orchestrator.command import DONE, Command, Study
+from orchestrator.contamination import Contamination
+from orchestrator.diagnoses import Diagnoses
+from orchestrator.differences import Differences
 from orchestrator.graph import Node
+from orchestrator.report import Score, Scores, Table
+
+#: Diagnoses side by side in one table.
+ABREAST = 6
+
+#: Columns of the terminal that a difference takes, beside those of the benchmarks' names.
+DIFFERENCE, BENCHMARK = 32, 18
+
+
+@dataclass(frozen=True)
+class Results:
+    """Every table of a study, as far as it is published."""
+
+    scores: Scores
+    table: Table
+    averages: Averages
+    differences: Differences
+    contamination: Contamination
+    diagnoses: Diagnoses
 
 
 def verb(study: Study, command: Command) -> int:
@@ -18,40 +46,123 @@ def verb(study: Study, command: Command) -> int:
 
 
 def show(study: Study, as_json: bool) -> None:
-    """The result table if the experiment has benchmarks, else where the artifacts are; and the table of diagnoses."""
-    places = {name: _place(study, name) for name in study.experiment.variants}
-    folders = {name: _folder(study, node) for name, node in study.graph.diagnoses.items()}
-    result = report.table(study.experiment, study.graph, study.store)
-    compared = diagnoses.table(study.graph, study.store)
-    reports = study.store.reports(study.experiment.name)
-    written = report.write(result, reports) if study.experiment.benchmarks else []
-    beside = diagnoses.write(compared, reports) if compared.found else []
+    """Write the tables that the experiment has, and show them; without benchmarks, where the artifacts are."""
+    results = _read(study)
+    files = _write(results, study)
     if as_json:
-        rows = {
-            name: {
-                column: None if score is None else {"mean": score.mean, "se": score.error}
-                for column, score in zip(result.columns, scores, strict=True)
-            }
-            for name, scores in result.rows.items()
-        }
-        files = [str(file) for file in [*written, *beside]]
-        shown = {name: {"path": folders[name], "numbers": numbers} for name, numbers in compared.found.items()}
-        print(json.dumps({"variants": places, "table": rows, "diagnoses": shown, "files": files}))
+        print(json.dumps(_as_json(results, study, files)))
         return
     out = view.console()
     if study.experiment.benchmarks:
-        view.show_table(result, out)
-        out.print(f"pass@1 in percent ± standard error; written to {escape(' and '.join(map(str, written)))}")
+        _show_scores(results, out)
     else:
-        for name, place in [*places.items(), *folders.items()]:
+        for name, place in {**_places(study), **_folders(study)}.items():
             print(f"{name}: {place or 'not there yet'}")
-    if compared.found:
-        view.show_diagnoses(compared, out)
-        out.print(f"what diagnoses measured; written to {escape(' and '.join(map(str, beside)))}")
+    if results.contamination.found:
+        tables.show(results.contamination.head, results.contamination.cells(), out)
+        out.print("share of the problems that occur in the data that is trained on")
+    if results.diagnoses.cells():
+        tables.show(results.diagnoses.head, results.diagnoses.cells(), out, abreast=ABREAST)
+        out.print("what diagnoses measured")
+    elif results.diagnoses.found:
+        out.print("no diagnosis is published yet")
+    if files:
+        names = " ".join(escape(file.name) for file in files)
+        out.print(f"written to {escape(str(files[0].parent))}: {names}", soft_wrap=True)
+
+
+def _show_scores(results: Results, out: Console) -> None:
+    """What comes from the evaluations."""
+    tables.show(results.table.head, results.table.cells(), out)
+    out.print("pass@1 in percent ± standard error")
+    if results.averages.rows:
+        tables.show(results.averages.head, results.averages.cells(), out, names=2)
+        out.print("averages of the benchmarks, in percent; tokens: mean length of a completion")
+    if results.differences.found:
+        abreast = max(1, (out.width - BENCHMARK) // DIFFERENCE)
+        tables.show(results.differences.head, results.differences.cells(), out, abreast=abreast)
+        out.print("pass@1 of a variant minus that of its reference, in points, paired by problem [95 % interval];")
+        out.print("higher, lower: the interval excludes 0")
+    for error in results.differences.errors:
+        out.print(f"error: {escape(error)}", soft_wrap=True)
+
+
+def _read(study: Study) -> Results:
+    scores = report.scores_of(study.experiment, study.graph, study.store)
+    return Results(
+        scores=scores,
+        table=report.table(study.experiment, scores),
+        averages=averages.table(study.experiment, scores),
+        differences=differences.table(study.experiment, study.graph, study.store),
+        contamination=contamination.table(study.graph, study.store),
+        diagnoses=diagnoses.table(study.graph, study.store),
+    )
+
+
+def _write(results: Results, study: Study) -> list[Path]:
+    """Write the tables that this experiment has."""
+    folder, experiment = study.store.reports(study.experiment.name), study.experiment
+    wanted: list[tuple[Any, Callable[[], list[Path]]]] = [
+        (experiment.benchmarks, lambda: report.write(results.table, experiment, results.scores, folder)),
+        (results.averages.rows, lambda: averages.write(results.averages, folder)),
+        (results.differences.columns, lambda: differences.write(results.differences, experiment, folder)),
+        (results.contamination.found, lambda: contamination.write(results.contamination, folder)),
+        (results.diagnoses.found, lambda: diagnoses.write(results.diagnoses, folder)),
+    ]
+    if any(found for found, _ in wanted):
+        folder.mkdir(parents=True, exist_ok=True)
+    return [file for found, write in wanted if found for file in write()]
+
+
+def _as_json(results: Results, study: Study, files: list[Path]) -> dict[str, Any]:
+    """Everything, for scripts."""
+    folders = _folders(study)
+    return {
+        "variants": _places(study),
+        "table": {
+            name: dict(zip(results.table.columns, map(_score, scores), strict=True))
+            for name, scores in results.table.rows.items()
+        },
+        "scores": [
+            {"variant": variant, "benchmark": name, "group": study.experiment.benchmarks[name].group, **numbers}
+            for (variant, name), numbers in results.scores.items()
+        ],
+        "averages": {
+            average: {name: {key: _score(score) for key, score in row.items()} for name, row in rows.items()}
+            for average, rows in results.averages.rows.items()
+        },
+        "differences": {
+            name: {
+                column: None if each is None else {"problems": each.problems, **differences.as_fields(each)}
+                for column, each in zip(results.differences.columns, found, strict=True)
+            }
+            for name, found in results.differences.found.items()
+        },
+        "contamination": [
+            {"benchmark": name, "data": kind, "numbers": summary}
+            for (name, kind), summary in results.contamination.found.items()
+        ],
+        "diagnoses": {n: {"path": folders[n], "numbers": numbers} for n, numbers in results.diagnoses.found.items()},
+        "errors": results.differences.errors,
+        "files": [str(file) for file in files],
+    }
+
+
+def _score(score: Score | None) -> dict[str, float | None] | None:
+    return None if score is None else {"mean": score.mean, "se": score.error}
+
+
+def _places(study: Study) -> dict[str, str | None]:
+    """Variant -> the folder of the model at the end of its chain, if it is published."""
+    return {name: _place(study, name) for name in study.experiment.variants}
+
+
+def _folders(study: Study) -> dict[str, str | None]:
+    """Diagnosis -> its folder, if it is published."""
+    return {name: _folder(study, node) for name, node in study.graph.diagnoses.items()}
 
 
 def _place(study: Study, variant: str) -> str | None:
-    """The folder of the model at the end of a variant's chain, if it is published."""
     last = study.graph.variants[variant].get("checkpoint")
     if not isinstance(last, Node):
         return None if last is None else str(last.path or last.hub)
@@ -60,6 +171,5 @@ def _place(study: Study, variant: str) -> str | None:
 
 
 def _folder(study: Study, node: Node) -> str | None:
-    """The folder of an artifact, if it is published."""
     folder = study.store.find(node.stage, node.fingerprint)
     return None if folder is None else str(folder)

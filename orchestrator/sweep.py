@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from orchestrator import chains, experiment
 from orchestrator.config import Composed
-from orchestrator.experiment import DATA, Benchmark, ConfigError, Diagnosis, Experiment, Step
+from orchestrator.experiment import DATA, Benchmark, ConfigError, Diagnosis, Difference, Experiment, Step
 from orchestrator.graph import Context, Graph, Node
 from orchestrator.sources import Sources
 
@@ -83,15 +83,20 @@ def merge(members: Sequence[Member]) -> tuple[Experiment, Graph]:
         for name, benchmark in member.experiment.benchmarks.items():
             benchmarks.setdefault(name, benchmark)
             graph.scores[label, name] = graph.nodes[member.graph.scores[variant, name].fingerprint]
-    compared = _compared(members)
+    compared = _held(member.graph.diagnoses for member in members)
     apart = names.tell_apart({row: (row[0], holders) for row, holders in compared.items()})
     diagnoses: dict[str, Diagnosis] = {}
     for row, holders in compared.items():
         name, key = row
         diagnoses[name + apart[row]] = members[holders[0]].experiment.diagnoses[name]
         graph.diagnoses[name + apart[row]] = graph.nodes[key]
+    graph.contamination = _searched(members, names, graph)
     graph.sort()
-    return replace(merged, variants=variants, benchmarks=benchmarks, diagnoses=diagnoses), graph
+    labels = {(row[0], number): row[0] + suffixes[row] for row, holders in rows.items() for number in holders}
+    differences = _paired(members, labels, names)
+    return replace(
+        merged, variants=variants, benchmarks=benchmarks, diagnoses=diagnoses, differences=differences
+    ), graph
 
 
 def _differences(experiments: Iterable[Experiment]) -> Iterator[str]:
@@ -145,13 +150,32 @@ def _rows(members: Sequence[Member]) -> dict[tuple[str, Hashable], list[int]]:
     return {(variant, chain): holders for variant, chains in found.items() for chain, holders in chains.items()}
 
 
-def _compared(members: Sequence[Member]) -> dict[tuple[str, str], list[int]]:
-    """(diagnosis, fingerprint of its node) -> the members that have it, diagnosis by diagnosis."""
-    found: dict[str, dict[str, list[int]]] = {}
-    for number, member in enumerate(members):
-        for name, node in member.graph.diagnoses.items():
+def _held(members: Iterable[Mapping[Key, Node]]) -> dict[tuple[Key, str], list[int]]:
+    """(name, fingerprint of its node) -> the members that have it, name by name."""
+    found: dict[Key, dict[str, list[int]]] = {}
+    for number, named in enumerate(members):
+        for name, node in named.items():
             found.setdefault(name, {}).setdefault(node.fingerprint, []).append(number)
     return {(name, key): holders for name, keys in found.items() for key, holders in keys.items()}
+
+
+def _searched(members: Sequence[Member], names: _Names, graph: Graph) -> dict[tuple[str, str], Node]:
+    """What looks for the problems of benchmarks in data; where that differs, the kind of data says for which values."""
+    held = _held(member.graph.contamination for member in members)
+    apart = names.tell_apart({row: (row[0], holders) for row, holders in held.items()})
+    return {(benchmark, kind + apart[(benchmark, kind), key]): graph.nodes[key] for (benchmark, kind), key in held}
+
+
+def _paired(members: Sequence[Member], labels: Mapping[tuple[str, int], str], names: _Names) -> dict[str, Difference]:
+    """The differences of all members, between rows as they are labelled: (variant, member) -> label."""
+    found: dict[str, dict[Difference, list[int]]] = {}
+    for number, member in enumerate(members):
+        for name, each in member.experiment.differences.items():
+            pair = replace(each, variant=labels[each.variant, number], reference=labels[each.reference, number])
+            found.setdefault(name, {}).setdefault(pair, []).append(number)
+    held = {(name, pair): holders for name, pairs in found.items() for pair, holders in pairs.items()}
+    apart = names.tell_apart({row: (row[0], holders) for row, holders in held.items()})
+    return {row[0] + apart[row]: row[1] for row in held}
 
 
 class _Names:

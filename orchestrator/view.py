@@ -16,12 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table as RichTable
 
-from orchestrator.diagnoses import Diagnoses
 from orchestrator.finding import Finding
 from orchestrator.graph import Graph
 from orchestrator.names import full
 from orchestrator.plan import Entry, counts
-from orchestrator.report import Table
 from orchestrator.run import Batch, Run
 from orchestrator.submit import Submitted
 from orchestrator.watch import Changes
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
 
 #: Columns of a line where nobody's terminal sets them: plans and tables are never cut off in a file.
 PLAIN_WIDTH = 200
-
-#: Diagnoses side by side in one table.
-ABREAST = 6
 
 
 def console(*, errors: bool = False) -> Console:
@@ -76,33 +71,6 @@ def _plan_table(entries: list[Entry]) -> RichTable:
         node = entry.node
         table.add_row(entry.state, node.stage, escape(node.label), node.fingerprint[:10], escape(entry.reason))
     return table
-
-
-def show_table(result: Table, out: Console) -> None:
-    """The result table: pass@1 in percent with its standard error."""
-    table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant", no_wrap=True)
-    for column in result.columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for cells in result.cells():
-        table.add_row(*map(escape, cells))
-    out.print(table)
-
-
-def show_diagnoses(result: Diagnoses, out: Console) -> None:
-    """What diagnoses measured: a line for each number, a few diagnoses side by side."""
-    names, lines = list(result.found), result.cells()
-    if not lines:
-        out.print("no diagnosis is published yet")
-        return
-    for first in range(0, len(names), ABREAST):
-        table = RichTable(box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column("number", no_wrap=True)
-        for name in names[first : first + ABREAST]:
-            table.add_column(escape(name), justify="right", overflow="fold")
-        for number, *values in lines:
-            table.add_row(escape(number), *map(escape, values[first : first + ABREAST]))
-        out.print(table)
 
 
 def show_prompts(prompts: dict[str, str], out: Console) -> None:

@@ -1,0 +1,52 @@
+"""A table of results: as Markdown, as comma-separated values, on the terminal."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+#: Shown where there is nothing yet.
+MISSING = "-"
+
+#: What a file of comma-separated values holds; None is an empty field.
+Value = str | int | float | None
+
+
+def write_markdown(file: Path, head: Sequence[str], lines: Iterable[Sequence[str]], names: int = 1) -> Path:
+    """Write lines whose first cells, so many, are names."""
+    every = [head, [*["---"] * names, *["---:"] * (len(head) - names)], *lines]
+    file.write_text("".join(f"| {' | '.join(line)} |\n" for line in every), encoding="utf-8")
+    return file
+
+
+def write_csv(file: Path, head: Sequence[str], rows: Iterable[Mapping[str, Value]]) -> Path:
+    """Write rows by the names of their columns; what a row does not have is empty."""
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, head)
+        writer.writeheader()
+        writer.writerows(rows)
+    return file
+
+
+def show(
+    head: Sequence[str], lines: Iterable[Sequence[str]], out: Console, *, names: int = 1, abreast: int | None = None
+) -> None:
+    """Print lines whose first cells are names; of many columns, `abreast` side by side, and the others below them."""
+    lines, columns = list(lines), range(names, len(head))
+    width = max(1, abreast or len(columns))
+    for first in range(0, len(columns), width):
+        chosen = columns[first : first + width]
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for name in head[:names]:
+            table.add_column(escape(name), no_wrap=True)
+        for column in chosen:
+            table.add_column(escape(head[column]), justify="right", overflow="fold")
+        for line in lines:
+            table.add_row(*(escape(line[column]) for column in [*range(names), *chosen]))
+        out.print(table)
