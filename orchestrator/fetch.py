@@ -1,6 +1,7 @@
 """Verb `fetch`: downloads what a study needs of the hub, models and data sets at their commits, on the login node.
 
-After it the study plans and runs without a network (`HF_HUB_OFFLINE=1`). What was interrupted continues where it was.
+After it the study plans and runs without a network (`HF_HUB_OFFLINE=1`). Interrupted and asked again, it downloads the
+files that are not there yet.
 """
 
 from __future__ import annotations

@@ -20,19 +20,29 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 #: Who has accepted the conditions of gated repositories.
 TOKEN = "hf_test"
 
 
 @dataclass
 class Hub:
-    """The server's side. `asked` are the (method, path) of all requests; `gated` are ids."""
+    """The server's side.
+
+    Attributes:
+        gated: ids of repositories whose files only `TOKEN` gets.
+        broken: the status of every answer, if the hub has a bad day.
+        asked: the (method, path) of all requests.
+        commits: the files of every commit that was ever asked for.
+    """
 
     root: Path
     url: str = ""
     gated: set[str] = field(default_factory=set)
+    broken: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list)
-    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)  # every state that was ever asked for
+    commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def write(self, repository: str, files: dict[str, str | bytes]) -> str:
         """Put files into `models/OWNER/NAME` or `datasets/OWNER/NAME`; gives the commit."""
@@ -55,6 +65,23 @@ class Hub:
             digest.update(f"{name} {len(content)} ".encode() + content)
         self.commits[digest.hexdigest()] = files
         return digest.hexdigest()
+
+    def use(self, home: Path, monkeypatch: pytest.MonkeyPatch, *, token: str = "", offline: bool = False) -> None:
+        """Make this the hub of this process. Its client reads the environment when it is imported, so that is late."""
+        from huggingface_hub import constants
+
+        variables = self.environment(home, HF_TOKEN=token, HF_HUB_OFFLINE=str(int(offline)))
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(constants, "ENDPOINT", self.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", self.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        self.asked.clear()
 
     def environment(self, home: Path, **more: str) -> dict[str, str]:
         """Variables for a process whose hub this is, and whose cache is `home`."""
@@ -114,6 +141,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append((self.command, path))
+        if self.hub.broken:
+            self._send(self.hub.broken, b"", {})
+            return
         api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/.*)?)?", path)
         file = re.fullmatch(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if api is not None:
