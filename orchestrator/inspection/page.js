@@ -63,13 +63,19 @@ function body(problem) {
   return made;
 }
 
+// How many answers of a problem have each verdict: "✗ wrong", or "✗ wrong 1 · ✓ right 3" of several.
+function verdicts(answers) {
+  const parts = [];
+  for (const [name, words] of Object.entries(WORDS)) {
+    const count = answers.filter((answer) => answer.verdict === name).length;
+    if (count) parts.push(parts.length ? " · " : "", verdict(name, answers.length > 1 ? `${words} ${count}` : words));
+  }
+  return element("span", "", ...parts);
+}
+
 // A closed problem; what it says is made when it is opened, and forgotten when it is closed.
 function card(problem) {
-  const right = problem.answers.filter((answer) => answer.correct).length;
-  const first = problem.answers[0].verdict;
-  const summary = element("summary", "",
-    element("span", "id", ...marked(problem.id)),
-    verdict(first, `${WORDS[first]}${problem.answers.length > 1 ? ` · ${right} of ${problem.answers.length} right` : ""}`));
+  const summary = element("summary", "", element("span", "id", ...marked(problem.id)), verdicts(problem.answers));
   if (problem.gold !== null) summary.append(element("span", "", "gold ", ...marked(problem.gold)));
   const beginning = problem.prompt.length > 300 ? `… ${problem.prompt.slice(-300)}` : problem.prompt;
   summary.append(element("span", "quiet beginning", visible(beginning.replace(/\s+/g, " "))));

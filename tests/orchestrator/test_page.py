@@ -110,7 +110,7 @@ def test_counts_scores_and_settings_are_on_the_page() -> None:
     shown = " ".join(Parsed(page.render(HEADING, [replace(PROBLEM, answers=[ANSWER, right])])).text.split())
     assert "0123456789 · kind math · k 1" in shown
     assert "n 12032 pass@1 0.1235" in shown
-    assert "✗ wrong 1 ! error 0 ? not found 0 ✓ right 1 … truncated 1" in shown
+    assert "✗ wrong 1 ! errors 0 ? without an answer 0 ✓ right 1 … truncated 1" in shown
     assert "On this page" not in shown
 
 
