@@ -13,7 +13,9 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,18 +24,23 @@ from types import TracebackType
 from pebble import ProcessExpired, ProcessPool
 
 from stages.contract import StageError
-from stages.grading import mathematics, scoring
+from stages.grading import scoring
+from stages.grading.mathematics import MAX_ANSWER
 from stages.grading.scoring import Kind
 
-#: Processor seconds that one answer may take; an ordinary one takes 0.005. Processor time, because on a loaded
+#: Processor seconds that one answer may take; an ordinary one takes 0.003. Processor time, because on a loaded
 #: machine wall time would turn honest answers into errors.
 DEADLINE = 2
 #: Wall seconds after which a worker that does not even compute is killed.
 PATIENCE = 60
-#: Address space of a worker, bytes; one that has graded ordinary answers uses 0.1 GiB.
-MEMORY = 1 << 30
+#: Bytes that a worker may allocate beside what its imports take (0.1 GiB, which all workers share).
+MEMORY = 192 << 20
 #: Answers after which a worker is replaced: sympy's caches only grow.
 ANSWERS_PER_WORKER = 5_000
+#: Grades that are remembered, the last ones.
+KNOWN = 20_000
+#: Characters of an exception that its grade shows.
+REASON = 200
 #: Share of errors above which no number of the stage can be trusted.
 MAX_ERRORS = 0.01
 
@@ -47,30 +54,30 @@ class Grade:
     error: str | None = None
 
 
-class Pending:
-    """A grade that is being made."""
+#: A verdict, or None and the reason why there is none.
+Outcome = tuple[bool | None, str | None]
 
-    def __init__(self, answer: str | None, future: Future[bool] | None) -> None:
+
+class Pending:
+    """A grade that is being made, of the answer that was found (None: of none)."""
+
+    def __init__(self, answer: str | None, future: Future[Outcome]) -> None:
         self._answer, self._future = answer, future
 
     def result(self) -> Grade:
         """Wait for it."""
-        if self._answer is None or self._future is None:
-            return Grade(None, False)
-        return _outcome(self._answer, self._future)
+        return Grade(self._answer, *_outcome(self._future))
 
 
 class Graders:
     """A pool of `workers` grading processes; a context manager.
 
-    Equal (gold, answer) pairs are graded once in the life of the pool.
+    Of equal answers to equal golds one is graded, as long as it is among the last `KNOWN`.
     """
 
     def __init__(self, workers: int) -> None:
-        # Spawned, so that a worker inherits no lock, thread or file descriptor of a process that runs torch.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(workers, max_tasks=ANSWERS_PER_WORKER, initializer=_confine, context=context)
-        self._known: dict[tuple[Kind, str, str], Grade] = {}
+        self._pool = ProcessPool(workers, max_tasks=ANSWERS_PER_WORKER, initializer=_confine, context=_context())
+        self._known: OrderedDict[tuple[str, str], Pending] = OrderedDict()
 
     def __enter__(self) -> Graders:
         return self
@@ -80,29 +87,40 @@ class Graders:
         self._pool.join()
 
     def submit(self, kind: Kind, gold: str, completion: str, options: Sequence[str] | None = None) -> Pending:
-        """Grade one completion, without waiting."""
-        answer = scoring.extract(kind, completion)
-        return Pending(answer, None if answer is None else self._submit(kind, gold, answer))
-
-    def unreadable(self, kind: Kind, golds: Sequence[str]) -> dict[int, str]:
-        """The gold answers that do not parse, by their place, with the reason."""
-        return {}
+        """Grade a completion, without waiting for the verdict. `options` are the texts of a choice's options."""
+        answer = scoring.extract(kind, completion, options)
+        if answer is None:
+            return _settled(None, False)
+        if kind != "math" or len(answer) > MAX_ANSWER:  # nothing there that could hang
+            return _settled(answer, scoring.equivalent(kind, gold, answer))
+        return self._compared(gold, answer)
 
     def grade(self, kind: Kind, answers: Iterable[tuple[str, str]]) -> list[Grade]:
         """Grade pairs of (gold, completion), in their order."""
-        extracted = [(gold, scoring.extract(kind, completion)) for gold, completion in answers]
-        keys = [None if answer is None else (kind, gold, answer) for gold, answer in extracted]
-        new = [key for key in dict.fromkeys(keys) if key is not None and key not in self._known]
-        for key, future in [(key, self._submit(*key)) for key in new]:
-            self._known[key] = _outcome(key[2], future)
-        return [Grade(None, False) if key is None else self._known[key] for key in keys]
+        pending = [self.submit(kind, gold, completion) for gold, completion in answers]
+        return [each.result() for each in pending]
 
-    def _submit(self, kind: Kind, gold: str, answer: str) -> Future[bool]:
-        if kind != "math" or len(answer) > mathematics.MAX_ANSWER:  # nothing there that could hang
-            done: Future[bool] = Future()
-            done.set_result(scoring.equivalent(kind, gold, answer))
-            return done
-        return self._pool.schedule(_equivalent, args=[kind, gold, answer], timeout=PATIENCE)
+    def unreadable(self, kind: Kind, golds: Sequence[str]) -> dict[int, str]:
+        """The gold answers that are none, by their place, with the reason."""
+        if kind != "math":
+            return {place: "no letter" for place, gold in enumerate(golds) if not scoring.readable(kind, gold)}
+        short = {place: gold for place, gold in enumerate(golds) if len(gold) <= MAX_ANSWER}
+        futures = {gold: self._pool.schedule(_readable, args=[gold], timeout=PATIENCE) for gold in set(short.values())}
+        outcomes = {gold: _outcome(future) for gold, future in futures.items()}
+        reasons = {gold: error or "does not parse" for gold, (read, error) in outcomes.items() if not read}
+        long = f"longer than {MAX_ANSWER} characters"
+        return {
+            place: reasons.get(gold, long) for place, gold in enumerate(golds) if place not in short or gold in reasons
+        }
+
+    def _compared(self, gold: str, answer: str) -> Pending:
+        key = gold, answer
+        if key not in self._known:
+            self._known[key] = Pending(answer, self._pool.schedule(_equivalent, args=[gold, answer], timeout=PATIENCE))
+            if len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return self._known[key]
 
 
 def check_errors(grades: Sequence[Grade], *, planned: int | None = None) -> None:
@@ -114,37 +132,78 @@ def check_errors(grades: Sequence[Grade], *, planned: int | None = None) -> None
         raise StageError(f"{len(errors)} of {total} answers ({share:.1%}) could not be graded, the last: {errors[-1]}")
 
 
-def _outcome(answer: str, future: Future[bool]) -> Grade:
+def _context() -> multiprocessing.context.BaseContext:
+    """Workers are forked by a server that has imported what they need: to replace one takes a moment, not a second.
+
+    The server is a fresh process, so no worker inherits a lock, a thread or a file of one that runs torch.
+    """
+    context = multiprocessing.get_context("forkserver")
+    main = getattr(sys.modules["__main__"], "__spec__", None)  # each worker imports it again
+    context.set_forkserver_preload(["math_verify", __name__, *([main.name] if main is not None else [])])
+    return context
+
+
+def _settled(answer: str | None, correct: bool) -> Pending:
+    future: Future[Outcome] = Future()
+    future.set_result((correct, None))
+    return Pending(answer, future)
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    """What a worker found; if it came to no end, how it ended."""
     try:
-        return Grade(answer, future.result())
+        return future.result()
     except TimeoutError:
-        return Grade(answer, None, f"timeout after {PATIENCE} s")
+        return None, f"timeout after {PATIENCE} s"
     except ProcessExpired as death:
         if death.exitcode == -signal.SIGXCPU:
-            return Grade(answer, None, f"timeout after {DEADLINE} s of processor time")
-        return Grade(answer, None, f"worker died (exit code {death.exitcode})")
-    except MemoryError:
-        return Grade(answer, None, "worker died (memory)")
-    except Exception as error:  # whatever a parser raises on a hostile string; it is reported, not swallowed
-        return Grade(answer, None, f"{type(error).__name__}: {str(error)[:200]}")
+            return None, f"timeout after {DEADLINE} s of processor time"
+        return None, f"worker died (exit code {death.exitcode})"
 
 
 def _confine() -> None:
-    """Limit this worker, and make it die with its parent (the kernel's doing: also when it hangs in C code)."""
+    """Limit this worker, and make it die with its parent (the kernel's doing: also when it hangs in C code).
+
+    The parent is the server of `_context`, which ends when the process does that has the pool.
+    """
     parent_death = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
     if hasattr(ctypes.CDLL(None), "prctl"):
         ctypes.CDLL(None).prctl(parent_death, signal.SIGKILL)
-        if multiprocessing.parent_process() and os.getppid() == 1:  # it died before the call
+        if os.getppid() == 1:  # it died before the call
             os._exit(1)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    scoring.equivalent("math", "1", r"\frac{2}{2}")  # what is imported on first use is no answer's doing
+    _limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     logging.disable(logging.CRITICAL)  # nobody reads what a parser thinks of an answer
-    scoring.equivalent("math", "1", "1")  # the imports (0.4 s) are no answer's time
 
 
-def _equivalent(kind: Kind, gold: str, answer: str) -> bool:
-    """`scoring.equivalent`, killed by the kernel (SIGXCPU) when it takes more than `DEADLINE` of processor time."""
+def _limit_memory() -> None:
+    """Let this worker allocate `MEMORY` more than it has."""
+    with open("/proc/self/statm", encoding="ascii") as pages:
+        size = int(pages.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+
+
+def _equivalent(gold: str, answer: str) -> Outcome:
+    _start_clock()
+    try:
+        return scoring.equivalent("math", gold, answer), None
+    except MemoryError:
+        return None, f"more than {MEMORY >> 20} MiB"
+    except Exception as error:  # whatever a parser raises on a hostile string; it is reported, not swallowed
+        return None, f"{type(error).__name__}: {str(error)[:REASON]}"
+
+
+def _readable(gold: str) -> Outcome:
+    _start_clock()
+    try:
+        return scoring.readable("math", gold), None
+    except Exception as error:  # as above
+        return None, f"{type(error).__name__}: {str(error)[:REASON]}"
+
+
+def _start_clock() -> None:
+    """From now on the kernel ends this worker (SIGXCPU) when it takes more than `DEADLINE` of processor time."""
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + DEADLINE, hard))
-    return scoring.equivalent(kind, gold, answer)
