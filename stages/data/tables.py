@@ -25,12 +25,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """A split of a data set: the files that it has (paths below the data set's folder) and their columns."""
+    """A split of a data set: the files that it has (paths below the data set's folder), and how they are read."""
 
     config: str | None
     name: str
     files: list[str]
-    features: Any
+    reading: dict[str, Any]
 
 
 def parquet_rows(file: Path) -> Iterator[Row]:
@@ -99,7 +99,10 @@ def _split(folder: Path, config: str | None, split: str | None) -> Split:
     if split not in splits:
         raise StageError(f"split={split}: allowed: {', '.join(splits)}")
     files = [Path(file).relative_to(folder).as_posix() for file in splits[split]]
-    return Split(config=config, name=split, files=files, features=builder.info.features)
+    reading: dict[str, Any] = {"features": builder.info.features}
+    if builder.info.features is None and hasattr(builder.config, "keep_default_na"):  # CSV: an answer may be "None"
+        reading["keep_default_na"] = False
+    return Split(config=config, name=split, files=files, reading=reading)
 
 
 def _rows(folder: Path, split: Split) -> Iterator[Row]:
@@ -113,9 +116,9 @@ def _rows(folder: Path, split: Split) -> Iterator[Row]:
             split.config,
             split=split.name,
             data_files={split.name: files},
-            features=split.features,
             cache_dir=cache,
             streaming=True,
+            **split.reading,
         )
 
 

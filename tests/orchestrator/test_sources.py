@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,19 @@ def test_what_a_data_source_says_is_looked_at_before_it_is_opened(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         sources.data(Data(**data), "problems", None)
+
+
+def test_text_files_are_checked_without_heavy_libraries(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("prompt,completion\n1+1=,2\n")
+    (tmp_path / "rows.json").write_text('[{"prompt": "1+1=", "completion": 2}]')
+    program = f"""
+import sys
+from pathlib import Path
+from orchestrator.experiment import Data
+from orchestrator.sources import Sources
+for name in ("rows.csv", "rows.json"):
+    Sources(Path()).data(Data(path={str(tmp_path)!r} + "/" + name, fields={FIELDS!r}), "problems", None)
+print({{"pyarrow", "datasets", "huggingface_hub", "torch"}} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -140,3 +140,10 @@ def test_a_hub_that_does_not_answer_is_unreachable(server: hubs.Hub) -> None:
     with pytest.raises(hub.Unreachable) as caught:
         hub.commit(Repository(id="o/open", kind="model", revision="main"))
     assert caught.value.why == "the hub cannot be reached (it answers 500)"
+
+
+def test_a_cache_that_cannot_be_written_is_no_refusal(server: hubs.Hub, tmp_path: Path) -> None:
+    commit = server.write("models/o/open", {"config.json": "{}"})
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(StageError, match="model o/open: cannot be kept in the local cache: .*Not a directory"):
+        hub.download(Repository(id="o/open", kind="model", revision=commit), ["config.json"])

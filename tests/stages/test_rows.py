@@ -245,3 +245,9 @@ def test_what_a_folder_does_not_have(config: str | None, split: str | None, mess
 def test_a_folder_without_configs_is_not_asked_for_one(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text('{"q": "a", "choices": {"text": ["b"]}}\n')
     assert opened(tmp_path, "main", "test") == "ab"
+
+
+def test_words_in_a_csv_that_others_take_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("q,a\nWhich of them?,None\nIts symbol?,NA\n")
+    found = [rows.load(source(path, a="{{ a }}")) for path in (tmp_path, tmp_path / "test.csv")]
+    assert found == [[{"a": "None"}, {"a": "NA"}]] * 2
