@@ -187,7 +187,8 @@ def _shares(graph: Graph, store: Store, variant: str, benchmark: str) -> Shares 
     import pyarrow.parquet as pq
 
     try:
-        found = pq.read_table(folder / "problems.parquet", columns=["id", "samples", "correct"]).to_pydict()
+        file, columns = folder / "problems.parquet", ["id", "samples", "correct"]
+        found = pq.read_table(file, columns=columns, partitioning=None).to_pydict()  # a = in a path is no column
     except (OSError, ValueError) as error:
         raise Unpaired(f"{folder}: no shares of its problems ({error})") from None
     counts = zip(found["correct"], found["samples"], strict=True)

@@ -60,7 +60,7 @@ def show(study: Study, as_json: bool) -> None:
             print(f"{name}: {place or 'not there yet'}")
     if results.contamination.found:
         tables.show(results.contamination.head, results.contamination.cells(), out)
-        out.print("share of the problems that occur in the data that is trained on")
+        out.print("share of the problems that occur in the data that is trained on; checked: long enough for an n-gram")
     if results.diagnoses.cells():
         tables.show(results.diagnoses.head, results.diagnoses.cells(), out, abreast=ABREAST)
         out.print("what diagnoses measured")

@@ -166,6 +166,19 @@ def test_the_table_says_in_words_where_an_interval_excludes_0(
     assert "| sums | +58.3 [+22.5, +94.2] higher | - |\n" in markdown
 
 
+def test_an_artifact_that_does_not_say_its_problems_is_an_error_in_the_report(tmp_path: Path) -> None:
+    made = Published(tmp_path / "id=1" / "store")  # a folder's name is no column
+    for variant in ("Mod+RL", "Over+RL"):
+        made.evaluate(variant, "sums", graded({"a": 0.5, "b": 0.25}))
+    made.publish("Over+RL", "words", {"problems.parquet": "no table"})
+    made.evaluate("Mod+RL", "words", graded({"a": 0.5, "b": 0.25}))
+    found = differences.table(made.experiment, made.graph, made.store)
+    cells = {name: line for name, *line in found.cells()}
+    assert cells["sums"] == ["+0.0 [+0.0, +0.0]", "-"] and cells["words"] == ["-", "-"]
+    assert [error.partition(": ")[0] for error in found.errors] == [f"{name}, words" for name in DIFFERENCES]
+    assert all("no shares of its problems" in error for error in found.errors)
+
+
 @pytest.mark.parametrize(
     ("difference", "message"),
     [

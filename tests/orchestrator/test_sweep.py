@@ -46,7 +46,7 @@ def test_each_distinct_node_is_planned_once(tmp_path: Path, capsys: pytest.Captu
     found = nodes(capsys, "-m", "+experiment=tiny_math", *GRID, f"store={tmp_path}")
     assert Counter(node["stage"] for node in found) == {
         "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 4 * 2, "grpo": 2 + 4 * 2, "evaluate": 4 * (4 + 4 * 4),
-        "diagnose": 4 + 4 * 2,
+        "diagnose": 4 + 4 * 2, "contamination": 4 * 2,
     }  # fmt: skip
     assert len({node["fingerprint"] for node in found}) == len(found)
 
@@ -377,6 +377,11 @@ def test_a_search_over_a_real_study(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = json.loads(capsys.readouterr().out)
     assert len(shown["table"]) == 2 and all(row["tiny_validation"] for row in shown["table"].values())
     report = tmp_path / "reports" / "smoke@learning_rate"
-    assert {file.name for file in report.iterdir()} == {"table.md", "table.csv", "optimization_results.yaml"}
+    assert {file.name for file in report.iterdir()} == {
+        "table.md",
+        "table.csv",
+        "scores.csv",
+        "optimization_results.yaml",
+    }
     assert len(list((tmp_path / "pretrain").glob("*/record.json"))) == 1
     assert len(list((tmp_path / "evaluate").glob("*/record.json"))) == 2
