@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.overlap.words import words
+from stages.overlap.words import question, words
 
 #: The fields of a row that are compared with the whole question of a problem.
 _QUESTIONS = ("question", "prompt")
@@ -33,7 +33,7 @@ class Corpus:
         numbers: of the words of all texts in their order, each text followed by `END`.
         starts: where in `numbers` each text starts, ascending.
         rows: the row of each text.
-        questions: digest of the words of a question or prompt -> the first row that has it.
+        questions: digest of a question or prompt -> the first row that has it.
     """
 
     vocabulary: Mapping[str, int]
@@ -46,9 +46,9 @@ class Corpus:
         """The row of the text that has this place in `numbers`."""
         return int(self.rows[np.searchsorted(self.starts, position, side="right") - 1])
 
-    def row_of_question(self, found: Sequence[str]) -> int | None:
-        """The first row whose question or prompt has these words and no others; None if there is none."""
-        return self.questions.get(_digest(found)) if found else None
+    def row_of_question(self, text: str) -> int | None:
+        """The first row whose question or prompt is this text (`words.question`); None if there is none."""
+        return self.questions.get(_digest(text)) if question(text) else None
 
 
 def encode(every: Iterable[Mapping[str, Any]], tell: Callable[[int], None] = lambda rows: None) -> Corpus:
@@ -64,8 +64,8 @@ def encode(every: Iterable[Mapping[str, Any]], tell: Callable[[int], None] = lam
             rows.append(row)
             numbers.extend(map(vocabulary.__getitem__, found))
             numbers.append(END)
-            if whole and found:
-                questions.setdefault(_digest(found), row)
+            if whole:
+                questions.setdefault(_digest(text), row)
     return Corpus(
         vocabulary=dict(vocabulary),
         numbers=np.frombuffer(numbers, dtype=NUMBER),
@@ -88,5 +88,5 @@ def _listed(value: Any) -> Iterator[str]:
             yield each
 
 
-def _digest(found: Sequence[str]) -> bytes:
-    return blake2b(" ".join(found).encode(), digest_size=16).digest()
+def _digest(text: str) -> bytes:
+    return blake2b(question(text).encode(), digest_size=16).digest()

@@ -54,11 +54,10 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     return summary
 
 
-def search(
-    questions: Sequence[list[str]], ids: Sequence[str], n: int, corpus: Corpus, progress: Progress
-) -> list[Match]:
-    """The contaminated problems among those with these words, in their order."""
-    own = [list(ngrams.ngrams(question, n, corpus.vocabulary)) for question in questions]
+def search(questions: Sequence[str], ids: Sequence[str], n: int, corpus: Corpus, progress: Progress) -> list[Match]:
+    """The contaminated problems among those with these questions, in their order."""
+    said = [words(question) for question in questions]
+    own = [list(ngrams.ngrams(each, n, corpus.vocabulary)) for each in said]
     places = ngrams.positions(
         (ngram for every in own for _, ngram in every),
         n,
@@ -71,7 +70,7 @@ def search(
         whole = corpus.row_of_question(question)
         row = corpus.row(place) if whole is None and place is not None else whole
         if row is not None:
-            text = " ".join(question[start : start + n])
+            text = " ".join(said[number][start : start + n])
             matches.append(Match(problem=number, id=ids[number], ngram=text, row=row, whole=whole is not None))
     return matches
 
@@ -83,21 +82,21 @@ def _read(source: Input, progress: Progress) -> Corpus:
     )
 
 
-def _questions(found: Sequence[Mapping[str, Any]], source: Input) -> list[list[str]]:
-    """The words of each problem's question; of its prompt where the benchmark has no question."""
+def _questions(found: Sequence[Mapping[str, Any]], source: Input) -> list[str]:
+    """Each problem's question; of its prompt where the benchmark has no question."""
     name = next((name for name in ("question", "prompt") if name in found[0]), None)
     if name is None:
         raise StageError(f"{source.path or source.hub}: fields has {', '.join(found[0])}; a benchmark has a question")
-    return [words(row[name]) for row in found]
+    return [row[name] for row in found]
 
 
-def _summary(questions: Sequence[list[str]], matches: Sequence[Match], n: int) -> dict[str, Any]:
-    short = sum(len(question) < n for question in questions)
+def _summary(questions: Sequence[str], matches: Sequence[Match], n: int) -> dict[str, Any]:
+    short = [len(words(question)) < n for question in questions]
     return {
         "problems": len(questions),
-        "checked": len(questions) - short,
+        "checked": len(questions) - sum(short),
         "contaminated": len(matches),
         "share": len(matches) / len(questions),
-        "short": short,
-        "short_equal": sum(len(questions[match.problem]) < n for match in matches),
+        "short": sum(short),
+        "short_equal": sum(short[match.problem] for match in matches),
     }

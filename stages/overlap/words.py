@@ -13,6 +13,14 @@ import unicodedata
 _WORD = re.compile(r"[^\W_]+")
 
 
+def question(text: str) -> str:
+    """What two whole questions are compared by: their characters, but for case, white space and what ends a sentence.
+
+    Signs count here: `1 + 2` and `1 - 2` have the same words, and are two questions.
+    """
+    return "".join(unicodedata.normalize("NFKC", text).lower().split()).rstrip(".?!")
+
+
 def words(text: str) -> list[str]:
     """The words of a text: those of `"Let $x_1 = 3$."` are `let`, `x`, `1` and `3`.
 

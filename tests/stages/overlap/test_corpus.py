@@ -16,16 +16,19 @@ def test_equal_texts_of_a_row_are_read_once_and_lists_text_by_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "row"), [(["two", "plus", "two"], 0), (["a", "b"], 1), (["two"], None), (["four"], None), ([], None)]
+    ("text", "row"),
+    [("two  PLUS two", 0), ("a-b", 1), ("a+b.", 2), ("a b", 4), ("Four", None), ("", None), ("...", None)],
 )
-def test_a_whole_question_is_that_of_the_first_row_with_the_same_words(words: list[str], row: int | None) -> None:
+def test_a_whole_question_is_that_of_the_first_row_with_the_same_characters(text: str, row: int | None) -> None:
     rows = [
         {"question": "Two plus two?", "prompt": "Human: Two plus two?", "completion": "Four"},
-        {"prompt": "a b"},
-        {"prompt": "A, b!"},
+        {"prompt": "a - b"},
+        {"prompt": "a + b"},
         {"prompt": "..."},
+        {"prompt": "A B"},
+        {"prompt": "ab"},
     ]
-    assert encode(rows).row_of_question(words) == row
+    assert encode(rows).row_of_question(text) == row
 
 
 def test_it_tells_how_many_rows_it_has_read() -> None:
