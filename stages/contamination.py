@@ -1,7 +1,8 @@
 """Stage `contamination`: which problems of a benchmark occur in data that is trained on.
 
 A problem is contaminated if `ngram` consecutive words of its question stand in one text of the corpus, or, where its
-question is shorter, if the whole of it is the question or the prompt of a row. What a word is, and a whole question: `stages.overlap.words`.
+question is shorter, if the whole of it is the question or the prompt of a row. What is a word, and what a whole
+question: `stages.overlap.words`.
 
     matches.parquet   a contaminated problem: problem (from 0), id, ngram (the first of its question that the corpus
                       has; if the question is shorter, all of it), row (of the corpus, from 0: the first that has it),
