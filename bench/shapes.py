@@ -28,6 +28,7 @@ _STAGES: dict[str, dict[str, Any]] = {
     "bench_right": {"keep": 0.1},
     "bench_join": {"alpha": 0.5},
     "evaluate": {
+        "template": "{{ question }}",
         "temperature": 1.0,
         "top_p": 0.95,
         "max_new_tokens": 32,
@@ -41,7 +42,7 @@ _STAGES: dict[str, dict[str, Any]] = {
 _KEPT_IN_BASE = {
     "stage": "bench_base",
     "file": "problems.jsonl",
-    "fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"},
+    "fields": {"question": "{{ prompt }}", "answer": "{{ answer }}"},
 }
 
 

@@ -67,12 +67,7 @@ def columns(fields: Fields) -> set[str]:
     Raises:
         StageError: a template is not one.
     """
-    named: set[str] = set()
-    before = {"row"}
-    for field in fields:
-        named |= _undeclared(field, fields[field]) - before
-        before.add(field)
-    return named
+    return set(_compiled(tuple(fields.items())).columns)
 
 
 def load(source: Input, limit: int | None = None) -> list[Row]:
@@ -145,7 +140,11 @@ class _Compiled:
     """
 
     def __init__(self, fields: Fields) -> None:
-        self.columns = columns(fields)
+        self.columns: set[str] = set()
+        before = {"row"}
+        for field, text in fields.items():
+            self.columns |= _undeclared(field, text) - before
+            before.add(field)
         self.braced = [
             (field, name)
             for field, text in fields.items()
@@ -157,7 +156,7 @@ class _Compiled:
         }
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=1024)
 def _compiled(items: tuple[tuple[str, str], ...]) -> _Compiled:
     return _Compiled(dict(items))
 
