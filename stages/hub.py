@@ -37,7 +37,7 @@ class Refused(StageError):
 class Unreachable(StageError):
     """The hub cannot be asked, and the local cache does not have it. `why` is the reason alone."""
 
-    def __init__(self, message: str, why: str) -> None:
+    def __init__(self, message: str, why: str = "") -> None:
         self.why = why
         super().__init__(message)
 

@@ -14,7 +14,6 @@ import pytest
 
 from orchestrator.__main__ import main
 from tests import hub as hubs
-from tests import tiny_models
 
 ROOT = Path(__file__).parents[2]
 CALIBRATION = '{"prompt": "1+1=", "completion": "2"}\n'
@@ -100,6 +99,21 @@ def test_afterwards_the_study_needs_no_network(
     assert server.asked == []
 
 
+def test_a_hub_that_is_away_is_asked_once_and_what_is_there_is_enough(
+    server: hubs.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.gated.clear()
+    assert fetched(capsys, tmp_path)[0] == 0
+    server.broken = 503
+    server.use(tmp_path / "home", monkeypatch)
+    code, found = fetched(capsys, tmp_path)
+    assert code == 0 and {source["state"] for source in found.values()} == {"there"}
+    server.use(tmp_path / "another", monkeypatch)
+    code, found = fetched(capsys, tmp_path)
+    assert code == 1 and {source["state"] for source in found.values()} == {"missing"}
+    assert "the hub cannot be reached (it answers 503), so its commit is unknown" in found["o/base"]["why"]
+
+
 def test_a_branch_that_moved_is_another_source(
     server: hubs.Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +156,8 @@ def test_what_is_not_on_the_hub_is_refused_before_anything_is_fetched(
 
 @pytest.mark.slow
 def test_a_study_of_hub_models_runs_without_a_network(server: hubs.Hub, tmp_path: Path) -> None:
+    from tests import tiny_models  # imports torch, which no other test here needs
+
     for name, folder in (
         ("base", tiny_models.base(tmp_path / "base", "qwen2")),
         ("sft", tiny_models.sft(tmp_path / "sft", tmp_path / "base", shard_size="60KB")),

@@ -242,6 +242,15 @@ def test_what_a_folder_does_not_have(config: str | None, split: str | None, mess
     assert str(caught.value) == f"{folder}: {message}"
 
 
+def test_a_folder_says_of_what_kind_its_columns_are(tmp_path: Path) -> None:
+    columns = "[{name: id, dtype: string}, {name: choices, sequence: [{name: text, dtype: string}]}]"
+    (tmp_path / "README.md").write_text(f"---\ndataset_info: {{features: {columns}}}\n---\n")
+    table = pa.table({"id": ["007"], "choices": [{"text": ["north", "south"]}]})
+    pq.write_table(table, tmp_path / "test-00000-of-00001.parquet")
+    found = rows.load(source(tmp_path, "test", id="{{ id }}", choices="choices.text"))
+    assert found == [{"id": "007", "choices": ["north", "south"]}]
+
+
 def test_a_folder_without_configs_is_not_asked_for_one(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text('{"q": "a", "choices": {"text": ["b"]}}\n')
     assert opened(tmp_path, "main", "test") == "ab"
