@@ -19,6 +19,7 @@ from orchestrator.diagnoses import Diagnoses
 from orchestrator.differences import Differences
 from orchestrator.graph import Node
 from orchestrator.report import Score, Scores, Table
+from orchestrator.tables import MISSING
 
 #: Diagnoses side by side in one table.
 ABREAST = 6
@@ -59,13 +60,10 @@ def show(study: Study, as_json: bool) -> None:
         for name, place in {**_places(study), **_folders(study)}.items():
             print(f"{name}: {place or 'not there yet'}")
     if results.contamination.found:
-        tables.show(results.contamination.head, results.contamination.cells(), out)
-        out.print("share of the problems that occur in the data that is trained on; checked: long enough for an n-gram")
-    if results.diagnoses.cells():
-        tables.show(results.diagnoses.head, results.diagnoses.cells(), out, abreast=ABREAST)
-        out.print("what diagnoses measured")
-    elif results.diagnoses.found:
-        out.print("no diagnosis is published yet")
+        what = "share of the problems that occur in the data that is trained on; checked: long enough for an n-gram"
+        _show("contamination", what, results.contamination, out)
+    if results.diagnoses.found:
+        _show("diagnosis", "what diagnoses measured", results.diagnoses, out, abreast=ABREAST)
     if files:
         names = " ".join(escape(file.name) for file in files)
         out.print(f"written to {escape(str(files[0].parent))}: {names}", soft_wrap=True)
@@ -76,15 +74,36 @@ def _show_scores(results: Results, out: Console) -> None:
     tables.show(results.table.head, results.table.cells(), out)
     out.print("pass@1 in percent ± standard error")
     if results.averages.rows:
-        tables.show(results.averages.head, results.averages.cells(), out, names=2)
-        out.print("averages of the benchmarks, in percent; tokens: mean length of a completion")
+        what = (
+            "averages of the benchmarks (the gap: of those with K > 1) in percent; tokens: mean length of a completion"
+        )
+        _show("average", what, results.averages, out, names=2)
     if results.differences.found:
-        abreast = max(1, (out.width - BENCHMARK) // DIFFERENCE)
-        tables.show(results.differences.head, results.differences.cells(), out, abreast=abreast)
-        out.print("pass@1 of a variant minus that of its reference, in points, paired by problem [95 % interval];")
-        out.print("higher, lower: the interval excludes 0")
+        what = (
+            "pass@1 of a variant minus that of its reference, in points, paired by problem [95 % interval];\n"
+            "higher, lower: the interval excludes 0"
+        )
+        _show("difference", what, results.differences, out, abreast=max(1, (out.width - BENCHMARK) // DIFFERENCE))
     for error in results.differences.errors:
         out.print(f"error: {escape(error)}", soft_wrap=True)
+
+
+def _show(
+    name: str,
+    what: str,
+    table: Averages | Differences | Contamination | Diagnoses,
+    out: Console,
+    *,
+    names: int = 1,
+    abreast: int | None = None,
+) -> None:
+    """Print a table and what it is, or that there is nothing in it yet."""
+    lines = table.cells()
+    if all(cell == MISSING for line in lines for cell in line[names:]):
+        out.print(f"no {name} is published yet")
+        return
+    tables.show(table.head, lines, out, names=names, abreast=abreast)
+    out.print(escape(what))
 
 
 def _read(study: Study) -> Results:

@@ -29,6 +29,7 @@ def test_a_plan_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     stages = [node["stage"] for node in nodes]
     assert {name: stages.count(name) for name in set(stages)} == {
         "pretrain": 1, "sft": 2, "attribute": 1, "rejuvenate": 2, "grpo": 4, "evaluate": 32, "diagnose": 6,
+        "contamination": 8,
     }  # fmt: skip
 
 

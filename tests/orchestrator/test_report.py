@@ -137,7 +137,9 @@ def test_a_study_that_is_half_done_shows_what_it_has(tmp_path: Path, capsys: pyt
     assert found["averages"]["ID avg"]["Over+RL"] == dict.fromkeys(averages.SHOWN)
     assert found["errors"] == []
     results.show(half.study, as_json=False)
-    assert "Over+RL" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Over+RL" in printed
+    assert "no average is published yet\nno difference is published yet\n" in printed
 
 
 def test_an_evaluation_of_a_time_without_these_numbers_is_shown_as_far_as_it_goes(
