@@ -61,7 +61,7 @@ def verb(study: Study, command: Command) -> int:
 
 def fetch(sources: Iterable[Source]) -> Iterator[Fetched]:
     """Download the sources that are on the hub, one after the other; what cannot be had stops no other."""
-    away = hub.offline()
+    away = hub.OFFLINE if hub.offline() else ""
     seen = set()
     for source in sources:
         what = _what(source)
@@ -75,40 +75,42 @@ def fetch(sources: Iterable[Source]) -> Iterator[Fetched]:
         yield each
 
 
-def _one(source: Source, what: str, away: bool) -> tuple[Fetched, bool]:
-    """Fetch one source; and whether the hub is found to be away. It is not asked again then: an answer takes long."""
+def _one(source: Source, what: str, away: str) -> tuple[Fetched, str]:
+    """Fetch one source; and why the hub is away, if it is. It is not asked again then: no answer takes long to come."""
     kind, commit = source.content["type"], source.content["commit"]
     found = Fetched(state="missing", kind=kind, name=source.name, what=what, commit=commit)
     if commit is None:
         return replace(found, why=str(source.unresolved)), away
     assert source.hub is not None and source.revision is not None
-    repository = Repository(id=source.hub, kind=kind, revision=commit, local=away)
+    repository = Repository(id=source.hub, kind=kind, revision=commit)
     try:
         away = away or _is_away(repository)
-        repository = replace(repository, local=away)
+        repository = replace(repository, away=away)
         sizes = hub.listing(repository)
         names = _files(repository, source, sizes)
         absent = hub.absent(repository, names)
         hub.download(repository, names)
         if not away:
             _keep(replace(repository, revision=source.revision), commit)
+    except hub.Unreachable as error:
+        return replace(found, why=f"not all of it is in the local cache, and {error.why}"), away
     except StageError as error:
         return replace(found, why=str(error)), away
     found = replace(found, bytes=sum(sizes[name] for name in names))
     return replace(found, state="fetched" if absent else "there"), away
 
 
-def _is_away(repository: Repository) -> bool:
-    """Whether the hub cannot be reached. Asked in a call that is not retried.
+def _is_away(repository: Repository) -> str:
+    """Why the hub cannot be reached; empty if it can. Asked in a call that is not retried.
 
     Raises:
         Refused: it can, and does not have the repository at that commit.
     """
     try:
         hub.commit(repository)
-    except hub.Unreachable:
-        return True
-    return False
+    except hub.Unreachable as error:
+        return error.why
+    return ""
 
 
 def _files(repository: Repository, source: Source, sizes: dict[str, int]) -> list[str]:

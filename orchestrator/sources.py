@@ -75,7 +75,7 @@ class Sources:
 
     def __init__(self, store: Path) -> None:
         self._memory = content.memory(store)
-        self._offline: str | None = "HF_HUB_OFFLINE is set" if hub.offline() else None
+        self._offline: str | None = hub.OFFLINE if hub.offline() else None
         self._commits: dict[Repository, str | None] = {}
 
     def model(self, text: str, key: str) -> Source:
@@ -128,7 +128,10 @@ class Sources:
 
     def _hub(self, asked: Repository, reading: dict[str, Any], key: str) -> Source:
         commit = asked.revision if hub.is_commit(asked.revision) else self._commit(asked, key)
-        unknown = f"no file or folder has this name, and {self._offline}, so its commit is unknown; fetch it first"
+        unknown = (
+            f"no file or folder has this name, and {self._offline}, so its commit is unknown; "
+            "where there is a network, fetch notes it down"
+        )
         return Source(
             name=asked.id,
             hub=asked.id,

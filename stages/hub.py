@@ -26,6 +26,9 @@ CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json", "config.json", 
 #: Files of a model beside its weights: config, tokenizer, chat templates.
 _BESIDE_WEIGHTS = re.compile(r"[^/]+\.(json|model|txt|jinja|tiktoken)|additional_chat_templates/[^/]+\.jinja")
 
+#: Why the hub is not asked, if it is this process that must not.
+OFFLINE = "HF_HUB_OFFLINE is set"
+
 #: What gets files for machines that have no network.
 _FETCH = "where there is a network, `python -m orchestrator fetch` with the same overrides downloads what a study needs"
 
@@ -46,13 +49,13 @@ class Unreachable(StageError):
 class Repository:
     """A repository at a commit; or, to ask for its commit, at a branch or tag.
 
-    `local`: the cache alone is asked, because it is known that the hub cannot be.
+    `away`: why the hub cannot be asked, where that is known: the cache alone is, then.
     """
 
     id: str
     kind: Kind
     revision: str
-    local: bool = False
+    away: str = ""
 
     @property
     def page(self) -> str:
@@ -143,7 +146,7 @@ def download(repository: Repository, names: Iterable[str]) -> Path:
                 repo_type=repository.kind,
                 revision=repository.revision,
                 allow_patterns=[glob.escape(name) for name in names],
-                local_files_only=repository.local,
+                local_files_only=bool(repository.away),
             )
         )
 
@@ -221,6 +224,6 @@ def _explained(error: Exception, repository: Repository) -> StageError:
         case OSError() if error.errno is not None and not status:  # a full disk, a folder that is not ours
             return StageError(f"{what}: cannot be kept in the local cache: {error}")
     cause = f"it answers {status}" if status else type(error.__cause__ or error).__name__
-    why = "HF_HUB_OFFLINE is set" if offline() else f"the hub cannot be reached ({cause})"
+    why = repository.away or (OFFLINE if offline() else f"the hub cannot be reached ({cause})")
     where = f"{what} at {repository.revision[:10]}"
     return Unreachable(f"{where}: not all of it is in the local cache, and {why}; {_FETCH}", why)

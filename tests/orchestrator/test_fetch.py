@@ -175,7 +175,10 @@ def test_a_study_of_hub_models_runs_without_a_network(server: hubs.Hub, tmp_path
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
 
     refused = orchestrator("run", HF_HUB_OFFLINE="1", HF_TOKEN="")
-    assert refused.returncode == 2 and "so its commit is unknown; fetch it first" in refused.stderr
+    assert (
+        refused.returncode == 2
+        and "so its commit is unknown; where there is a network, fetch notes it down" in refused.stderr
+    )
     assert orchestrator("fetch", HF_HUB_OFFLINE="0", HF_TOKEN=hubs.TOKEN).returncode == 0
     server.asked.clear()
     done = orchestrator("run", HF_HUB_OFFLINE="1", HF_TOKEN="")

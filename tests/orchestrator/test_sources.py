@@ -125,7 +125,7 @@ def test_a_hub_id_stays_unresolved_offline_and_says_so(tmp_path: Path, monkeypat
     source = Sources(tmp_path).model("owner/name", "base")
     assert source.unresolved == (
         "base=owner/name: no file or folder has this name, and HF_HUB_OFFLINE is set, "
-        "so its commit is unknown; fetch it first"
+        "so its commit is unknown; where there is a network, fetch notes it down"
     )
 
 
