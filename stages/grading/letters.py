@@ -1,155 +1,142 @@
-r"""Answers to multiple choices: the letter that a completion gives, by the extraction that belongs to a benchmark.
+r"""The letter that a completion chooses, as the authors of each benchmark read it. Nothing here judges it.
 
-    letter     the letter in the last box (or the text of an option), else the last one stated: "answer is (X)"
-    mmlu_pro   MMLU-Pro's compute_accuracy.py, level 2, but for its random guesses
-    gpqa       parse_sampled_answer of GPQA's baselines/run_baseline.py
-    arc        the last "best answer is X", as lm-evaluation-harness's arc_challenge_chat asks for it; else the last
-               box, the last "answer is X", a letter by itself; digits are letters too, as some of ARC's labels are
-               (AI2 has no script for free text)
+Every search is linear in the length of the completion: repetitions are bounded, or cannot overlap.
 
-All take time linear in the length of the text, whatever it is. The scripts' own patterns do not, so their verdicts are
-reached without their backtracking; a test compares the two.
+- `mmlu_pro`: the cascade of MMLU-Pro's `compute_accuracy.py`, level 2, without its random letter where nothing matches.
+- `gpqa`: `parse_sampled_answer` of GPQA's `run_baseline.py`.
+- `arc`: AI2 has published no extractor. lm-eval's `arc_challenge_chat` asks for "The best answer is [letter]", and takes
+  what follows. Here: the last "best answer is X", else what `letter` finds, else the last letter that stands alone.
+- `letter`: the last box, if it holds a letter or the text of one option; else the last "answer is X".
+
+The official two ignore the options, and so does this: a letter beyond them is wrong, and never gold. For `arc` and
+`letter` the options bound what counts as a letter, and numbers count the options (ARC has rows with the labels 1 to 4).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from string import ascii_uppercase
 
-from stages.grading.mathematics import last_box
+from stages.grading.boxes import last_box
 
-Options = Sequence[str] | None
+_MMLU_PRO_STATED = re.compile(r"answer is \(?([A-J])\)?")
+# The official `.*[aA]nswer:\s*([A-J])` is quadratic; a lookahead, so that the A of one Answer may be another's letter.
+_MMLU_PRO_LINE = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
+_MMLU_PRO_ALONE = re.compile(r"\b[A-J]\b")
 
-_DIGITS = "123456789"
+_GPQA = [
+    re.compile(p) for p in (r"answer is \((.)\)", r"Answer: \((.)\)", r"answer: \((.)\)", r"answer \((.)\)", r"\((.)\)")
+]
 
-# Every repetition is bounded, or stops where no other can begin, so that no string makes a search quadratic.
-_MARKUP = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)(?![A-Za-z])|[{}$\\\s]")
-_IN_BOX = re.compile(r"\W{0,3}(?:\\[a-z]{4,6}\s?\{)?\W{0,3}([A-Z1-9])(?![A-Za-z0-9'_^]|\s{0,2}[-+*/=<>])")
-_SMALL_IN_BOX = re.compile(r"\W{0,3}(?:\\[a-z]{4,6}\s?\{)?\W{0,3}([a-j])\W{0,3}$")
-
-#: What may stand between "answer is" and its letter, and what must not stand behind it.
-_MARKS = r"[\s:*_$]{0,6}(?:\\?[(\[{]|\\[a-z]{4,6}\s?\{){0,3}[\s*_]{0,3}"
-_LETTER = r"(?:(?<=\()([a-z])(?=\))|([A-Z1-9])(?![A-Za-z0-9'_^]|\.\d|[-/]\w|\s{0,2}[+=<>]))"
-_STATED = re.compile(rf"[Aa][Nn][Ss][Ww][Ee][Rr](?:\s{{1,3}}(?:is|IS))?{_MARKS}{_LETTER}")
-_CHOSEN = re.compile(rf"(?:correct|best|right)\s{{1,3}}(?:option|choice|letter)(?:\s{{1,3}}is)?{_MARKS}{_LETTER}")
-_BEST = re.compile(rf"[Bb]est answer is{_MARKS}{_LETTER}")
-_ALONE = re.compile(r"(?<![A-Za-z0-9'])([A-Z])(?![A-Za-z0-9']|\.\d)")
-_ONLY = re.compile(r"\W{0,5}([A-Za-z1-9])\W{0,5}$")
-
-_MMLU_IS = re.compile(r"answer is \(?([A-J])\)?")
-_MMLU_COLON = re.compile(r"[aA]nswer:")
-_MMLU_BEHIND = re.compile(r"\s*([A-J])")
-_MMLU_ALONE = re.compile(r"\b[A-J]\b")
-_GPQA = tuple(
-    re.compile(pattern)
-    for pattern in (r"answer is \((.)\)", r"Answer: \((.)\)", r"answer: \((.)\)", r"answer \((.)\)", r"\((.)\)")
-)
+# What may stand around a letter: emphasis, quotes, a parenthesis, a dollar, a text command, a box.
+_DRESS = r"(?:\\\(|\\?(?:boxed|fbox|text|textbf|mathbf|mathrm)\{|[\s*_(\"'“‘\[{`$:]){0,8}"
+# Not the first letter of a word, not the whole part of a decimal, not a count of something.
+_CHOICE = r"(?:(?P<letter>[A-Z])|(?P<dressed>(?<=[({*])[a-z])(?=[)}*])|(?P<number>\d{1,2})(?![.,]\d))(?![\w'’^=+/])"
+_IS = r"(?:\s{1,3}(?:is|was|would\sbe|must\sbe|should\sbe))?"
+_STATED = re.compile(rf"(?i:answer{_IS}|(?:choice|option)\s{{1,3}}is)(?i:\s{{1,3}}(?:option|choice))?{_DRESS}{_CHOICE}")
+_BEST = re.compile(rf"(?i:best\sanswer\sis)(?i:\s{{1,3}}(?:option|choice))?{_DRESS}{_CHOICE}")
+_BOXED = re.compile(rf"(?i:\\text\{{\s?)?(?i:(?:option|choice|answer)\s)?{_DRESS}{_CHOICE}")
+_COUNTED = re.compile(r"[\s)}\]*_$.,;\"'”’`\\]{0,6}(?:\n|$)")
+_ALONE = re.compile(r"(?<![\w'’\\^{}=+/-])([A-Z])(?![\w'’^=+/-])")
+# "A" and "I" before a small word are English, unless that word goes on about the choice.
+_ENGLISH = re.compile(r"[AI]\s(?!(?:is|because|since|as|and|or)\b)[a-z]")
+#: Options of ARC where nobody says which: it has up to five.
+_LABELS = ("",) * 5
+_UNDRESSED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|left|right)(?![a-zA-Z])|[\s${}~,]|\\[ ,;!]")
 
 
-def extract(kind: str, completion: str, options: Options = None) -> str | None:
-    """The letter of a completion, or None.
-
-    Args:
-        kind: one of the four above.
-        options: the texts of the choices, where they are known. For `letter` and `arc` a letter beyond them is none.
-            The other two know no options, as their scripts do not.
-    """
-    return _EXTRACTORS[kind](completion, options)
+def letter(completion: str, options: Sequence[str] | None) -> str | None:
+    """The letter in the last box, or of the option whose text is there; else the last "answer is (X)"."""
+    boxed = last_box(completion)
+    found = _in_box(boxed, options) if boxed is not None else None
+    return found or _last(_STATED.finditer(completion), options)
 
 
-def letter_of(gold: str) -> str | None:
-    """The letter that a gold answer is: `"b"`, `"(B)"` and `"2"` are `"B"`; None if it is none."""
-    bare = gold.strip().strip("().").strip().upper()
-    if len(bare) != 1:
-        return None
-    return ascii_uppercase[int(bare) - 1] if bare in _DIGITS else bare if bare in ascii_uppercase else None
+def arc(completion: str, options: Sequence[str] | None) -> str | None:
+    """The letter of the last "best answer is X", else `letter`, else the last letter that stands alone."""
+    options = _LABELS if options is None else options
+    whole = completion.strip() if len(completion) < 100 else ""  # only a letter, or a label: "B", "(2)."
+    found = _last(_BEST.finditer(completion), options) or letter(completion, options)
+    if found or (whole and (found := _in_box(whole.rstrip(".:)"), options))):
+        return found
+    alone = None
+    for match in _ALONE.finditer(completion):
+        if match.group(1) in _letters(options) and not _ENGLISH.match(completion, match.start()):
+            alone = match.group(1)
+    return alone
 
 
-def _letter(text: str, options: Options) -> str | None:
-    boxed = last_box(text)
-    found = None if boxed is None else _option(boxed, options) or _boxed(boxed, options, digits=False)
-    return found or _last(_STATED, text, options) or _last(_CHOSEN, text, options)
-
-
-def _arc(text: str, options: Options) -> str | None:
-    best = _last(_BEST, text, options, digits=True)
-    if best is not None:
-        return best
-    boxed = last_box(text)
-    found = None if boxed is None else _option(boxed, options) or _boxed(boxed, options, digits=True)
-    found = found or _last(_STATED, text, options, digits=True) or _last(_CHOSEN, text, options, digits=True)
-    if found is None and (only := _ONLY.match(text)):
-        return _within(only.group(1), options)
-    return found or _last(_ALONE, text, options)
-
-
-def _mmlu_pro(text: str, _: Options) -> str | None:
-    found = _MMLU_IS.search(text)
-    if found is not None:
-        return found.group(1)
-    letter = _mmlu_line(text)
-    if letter is None:
-        for alone in _MMLU_ALONE.finditer(text):
-            letter = alone.group()
-    return letter
-
-
-def _mmlu_line(text: str) -> str | None:
-    r"""What `.*[aA]nswer:\s*([A-J])` finds: of the first line with a match the last one."""
-    letter, end = None, len(text)
-    for colon in _MMLU_COLON.finditer(text):
-        if colon.start() > end:
+def mmlu_pro(completion: str, options: Sequence[str] | None = None) -> str | None:
+    """The first "answer is (X)"; else the last "answer: X" of the first line with one; else the last X alone."""
+    if stated := _MMLU_PRO_STATED.search(completion):
+        return stated.group(1)
+    found, end = None, len(completion)
+    for match in _MMLU_PRO_LINE.finditer(completion):
+        if match.start() > end:
             break
-        behind = _MMLU_BEHIND.match(text, colon.end())
-        if behind is not None:
-            if letter is None and (line := text.find("\n", colon.start())) >= 0:
-                end = line
-            letter = behind.group(1)
-    return letter
+        if found is None and (line := completion.find("\n", match.start())) >= 0:
+            end = line
+        found = match.group(1)
+    if found is None:
+        for match in _MMLU_PRO_ALONE.finditer(completion):
+            found = match.group()
+    return found
 
 
-def _gpqa(text: str, _: Options) -> str | None:
-    firsts = (pattern.search(text) for pattern in _GPQA)
-    return next((first.group(1) for first in firsts if first is not None and first.group(1) in "ABCD"), None)
+def gpqa(completion: str, options: Sequence[str] | None = None) -> str | None:
+    """The letter in the first hit of each pattern in turn, if it is one of A to D."""
+    for pattern in _GPQA:
+        match = pattern.search(completion)
+        if match and match.group(1) in "ABCD":
+            return match.group(1)
+    return None
 
 
-def _option(boxed: str, options: Options) -> str | None:
-    """The letter of the one option whose text a box holds."""
-    alike = [number for number, option in enumerate(options or ()) if _bare(option) == _bare(boxed)]
-    return ascii_uppercase[alike[0]] if len(alike) == 1 else None
+def gold(text: str) -> str | None:
+    """The letter of a gold answer: `"b"`, `"(B)"` and `"2"` are `"B"`; None if it is none."""
+    bare = text.strip().strip("().").upper()
+    if bare.isascii() and bare.isdigit() and len(bare) <= 2 and 1 <= int(bare) <= len(ascii_uppercase):
+        return ascii_uppercase[int(bare) - 1]
+    return bare if len(bare) == 1 and bare in ascii_uppercase else None
 
 
-def _bare(text: str) -> str:
-    """A text without markup, spaces and case, for comparison."""
-    return _MARKUP.sub("", text[:2_000]).rstrip(".").casefold()
+def _letters(options: Sequence[str] | None) -> str:
+    return ascii_uppercase if options is None else ascii_uppercase[: len(options)]
 
 
-def _boxed(boxed: str, options: Options, *, digits: bool) -> str | None:
-    """The letter that a box begins with, or that is all of it."""
-    match = _IN_BOX.match(boxed) or _SMALL_IN_BOX.match(boxed)
-    return None if match is None or (match.group(1) in _DIGITS and not digits) else _within(match.group(1), options)
+def _in_box(boxed: str, options: Sequence[str] | None) -> str | None:
+    """The option that a box holds: by its text, if one alone has it, or by its letter or number."""
+    texts = [_plain(option) for option in options or []]
+    if texts.count(_plain(boxed)) == 1:
+        return ascii_uppercase[texts.index(_plain(boxed))]
+    match = _BOXED.match(boxed)
+    if match is None and len(boxed) == 1 and boxed.islower():
+        return boxed.upper() if boxed.upper() in _letters(options) else None
+    return _chosen(match, options) if match else None
 
 
-def _last(pattern: re.Pattern[str], text: str, options: Options, *, digits: bool = False) -> str | None:
-    """The last match that is a letter of the options."""
-    letter = None
-    for match in pattern.finditer(text):
-        named = match.group(match.lastindex or 0)
-        if named not in _DIGITS or digits:
-            letter = _within(named, options) or letter
-    return letter
+def _last(matches: Iterable[re.Match[str]], options: Sequence[str] | None) -> str | None:
+    """The last match that names an option."""
+    found = None
+    for match in matches:
+        found = _chosen(match, options) or found
+    return found
 
 
-def _within(named: str, options: Options) -> str | None:
-    """The letter that a letter or a digit names, if there is such an option."""
-    place = int(named) - 1 if named in _DIGITS else ascii_uppercase.index(named.upper())
-    return ascii_uppercase[place] if options is None or place < len(options) else None
+def _chosen(match: re.Match[str], options: Sequence[str] | None) -> str | None:
+    number = match["number"]
+    if number is None:
+        named = (match["letter"] or match["dressed"]).upper()
+        return named if named in _letters(options) else None
+    if options is None or not _COUNTED.match(match.string, match.end()):  # "the answer is 3 metres" is no label
+        return None
+    texts = [_plain(option) for option in options]
+    if texts.count(number) == 1:  # an option that is this number goes before the option of this number
+        return ascii_uppercase[texts.index(number)]
+    return ascii_uppercase[int(number) - 1] if 1 <= int(number) <= len(options) else None
 
 
-_EXTRACTORS: dict[str, Callable[[str, Options], str | None]] = {
-    "letter": _letter,
-    "mmlu_pro": _mmlu_pro,
-    "gpqa": _gpqa,
-    "arc": _arc,
-}
+def _plain(text: str) -> str:
+    """A text without case, spaces, dollars and the commands around words."""
+    return _UNDRESSED.sub("", text[:10_000]).casefold().rstrip(".")

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.grading import letters, mathematics
+from stages.grading.boxes import last_box
 
 #: How an answer is read and compared: mathematics, or the letter of a choice in one of four ways (`letters`).
 Kind = Literal["math", "letter", "mmlu_pro", "gpqa", "arc"]
+
+
+_LETTERS = {"letter": letters.letter, "mmlu_pro": letters.mmlu_pro, "gpqa": letters.gpqa, "arc": letters.arc}
 
 
 @dataclass(frozen=True)
@@ -35,16 +39,16 @@ def score(kind: Kind, gold: str, completion: str, options: Sequence[str] | None 
 
 def extract(kind: Kind, completion: str, options: Sequence[str] | None = None) -> str | None:
     """The answer of a completion as it was written, or its letter; None if there is none. `options` are of a choice."""
-    return mathematics.last_box(completion) if kind == "math" else letters.extract(kind, completion, options)
+    return last_box(completion) if kind == "math" else _LETTERS[kind](completion, options)
 
 
 def equivalent(kind: Kind, gold: str, answer: str) -> bool:
     """Whether `answer`, as `extract` returned it, says the same as `gold`."""
     if kind != "math":
-        return answer == letters.letter_of(gold)
+        return answer == letters.gold(gold)
     return len(answer) <= mathematics.MAX_ANSWER and mathematics.equivalent(gold, answer)
 
 
 def readable(kind: Kind, gold: str) -> bool:
     """Whether a gold answer is one: it parses, or is a letter."""
-    return letters.letter_of(gold) is not None if kind != "math" else mathematics.readable(gold)
+    return letters.gold(gold) is not None if kind != "math" else mathematics.readable(gold)

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from stages.grading.mathematics import MAX_ANSWER, last_box
+from stages.grading.boxes import last_box
+from stages.grading.mathematics import MAX_ANSWER
 from stages.grading.scoring import Verdict, extract, score
 
 
