@@ -24,6 +24,7 @@ from orchestrator import (
     experiment,
     fetch,
     gc,
+    grade,
     logs,
     plan,
     report,
@@ -100,12 +101,14 @@ class Verb:
         flags: that it has beside --json.
         node: whether it names a node first (None: it may).
         site: whether it is about the cluster and the store, whatever is studied.
+        file: whether what it names is no node, but a file; `-` is standard input.
     """
 
     act: Callable[[Any, Command], int]
     flags: frozenset[str] = frozenset()
     node: bool | None = False
     site: bool = False
+    file: bool = False
 
 
 #: Flag of `plan`: show one prompt of each benchmark instead.
@@ -117,6 +120,7 @@ VERBS = {
     "fetch": Verb(fetch.verb),
     "why": Verb(why_verb, node=True),
     "status": Verb(status.verb, frozenset({"--watch"})),
+    "grade": Verb(grade.verb, node=True, site=True, file=True),
     "inspect": Verb(browse.verb, frozenset({browse.WRONG, browse.HTML}), node=True),
     "logs": Verb(logs.verb, frozenset({"-f"}), node=True),
     "cancel": Verb(cancel.verb, frozenset({"--all"}), node=None),
@@ -137,7 +141,7 @@ def _parse(arguments: list[str]) -> Command | None:
     name, rest = (arguments[0], arguments[1:]) if named else ("run", arguments)
     verb = VERBS[name]
     known = {"--json", *verb.flags, *(() if verb.site else MULTIRUN)}
-    flags = {argument for argument in rest if argument.startswith("-") and "=" not in argument}
+    flags = {argument for argument in rest if argument.startswith("-") and "=" not in argument and argument != "-"}
     every = known.union(MULTIRUN, *(other.flags for other in VERBS.values()))
     if flags - every:
         return None
@@ -148,7 +152,11 @@ def _parse(arguments: list[str]) -> Command | None:
     words = [argument for argument in others if "=" not in argument and not argument.startswith("~")]
     if verb.node is not False:  # the label of a member of a sweep has a = in it
         words = [other for other in others if other in words or other.partition("/")[0] in contract.names()]
+    if verb.file:  # a file may have a = in its name
+        words = [*others[:1], *(word for word in words if word not in others[:1])]
     node = words[0] if words and verb.node is not False else None
+    if verb.file and node is None:
+        raise ConfigError([f"{name}: name a file of JSON lines, or - for standard input"])
     if verb.node and node is None:
         what = "name a node (stage/label, or the beginning of a fingerprint), then the overrides"
         raise ConfigError([f"{name}: {what}"])

@@ -4,8 +4,8 @@ Every search is linear in the length of the completion: repetitions are bounded,
 
 - `mmlu_pro`: the cascade of MMLU-Pro's `compute_accuracy.py`, level 2, without its random letter where nothing matches.
 - `gpqa`: `parse_sampled_answer` of GPQA's `run_baseline.py`.
-- `arc`: AI2 has published no extractor. lm-eval's `arc_challenge_chat` asks for "The best answer is [letter]", and takes
-  what follows. Here: the last "best answer is X", else what `letter` finds, else the last letter that stands alone.
+- `arc`: AI2 has published no extractor. lm-eval's `arc_challenge_chat` asks for "The best answer is [letter]", and
+  takes what follows. Here: the last "best answer is X", else what `letter` finds, else the last letter by itself.
 - `letter`: the last box, if it holds a letter or the text of one option; else the last "answer is X".
 
 The official two ignore the options, and so does this: a letter beyond them is wrong, and never gold. For `arc` and

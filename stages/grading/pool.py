@@ -75,7 +75,9 @@ class Graders:
     Of equal answers to equal golds one is graded, as long as it is among the last `KNOWN`.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, *, check_golds: bool = False) -> None:
+        """`check_golds`: a gold answer that does not parse is an error, not one that nothing equals."""
+        self._check_golds = check_golds
         self._pool = ProcessPool(workers, max_tasks=ANSWERS_PER_WORKER, initializer=_confine, context=_context())
         self._known: OrderedDict[tuple[str, str], Pending] = OrderedDict()
 
@@ -113,10 +115,13 @@ class Graders:
             place: reasons.get(gold, long) for place, gold in enumerate(golds) if place not in short or gold in reasons
         }
 
+    def _scheduled(self, gold: str, answer: str) -> Future[Outcome]:
+        return self._pool.schedule(_equivalent, args=[gold, answer, self._check_golds], timeout=PATIENCE)
+
     def _compared(self, gold: str, answer: str) -> Pending:
         key = gold, answer
         if key not in self._known:
-            self._known[key] = Pending(answer, self._pool.schedule(_equivalent, args=[gold, answer], timeout=PATIENCE))
+            self._known[key] = Pending(answer, self._scheduled(gold, answer))
             if len(self._known) > KNOWN:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
@@ -185,14 +190,20 @@ def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
 
 
-def _equivalent(gold: str, answer: str) -> Outcome:
+def _equivalent(gold: str, answer: str, check_gold: bool) -> Outcome:
     _start_clock()
     try:
-        return scoring.equivalent("math", gold, answer), None
+        if scoring.equivalent("math", gold, answer):
+            return True, None
+        return (None, "the gold answer does not parse") if check_gold and not _read(gold) else (False, None)
     except MemoryError:
         return None, f"more than {MEMORY >> 20} MiB"
     except Exception as error:  # whatever a parser raises on a hostile string; it is reported, not swallowed
         return None, f"{type(error).__name__}: {str(error)[:REASON]}"
+
+
+def _read(gold: str) -> bool:
+    return len(gold) <= MAX_ANSWER and scoring.readable("math", gold)
 
 
 def _readable(gold: str) -> Outcome:

@@ -1,0 +1,102 @@
+"""The verb `grade`: lines in, the same lines out, with their grades."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.__main__ import main
+
+
+def line(kind: str, gold: str, completion: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "gold": gold, "completion": completion, **more}
+
+
+def grade(tmp_path: Path, capsys: pytest.CaptureFixture[str], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    file = tmp_path / "answers a=b.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    assert main(["grade", str(file)]) == 0
+    return [json.loads(each) for each in capsys.readouterr().out.splitlines()]
+
+
+def test_lines_come_back_in_their_order_with_their_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        line("math", "1/2", r"so \boxed{0.5}", id=7, more=[1]),
+        line("math", "1/2", "so 0.5"),
+        line("math", "1/2", r"\boxed{2}"),
+        line("letter", "B", r"\boxed{blue}", options=["red", "blue"]),
+        line("arc", "2", "The best answer is 2."),
+        line("mmlu_pro", "J", "the answer is (J)\x1b[31m\ud800\x00"),
+        line("gpqa", "(a)", "The correct answer is (C)"),
+    ]
+    found = grade(tmp_path, capsys, lines)
+    grades = [("0.5", True), (None, False), ("2", False), ("B", True), ("B", True), ("J", True), ("C", False)]
+    assert found == [
+        {**each, "extracted": extracted, "correct": correct, "error": None}
+        for each, (extracted, correct) in zip(lines, grades, strict=True)
+    ]
+
+
+def test_a_hang_and_a_gold_answer_that_is_none_are_errors_with_their_reasons(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line("math", "1", r"\boxed{9^{9^{9^9}}}"), line("math", "", r"\boxed{1}"), line("math", "1", r"\boxed{1}")]
+    hung, none, right = grade(tmp_path, capsys, lines)
+    assert (hung["correct"], none["correct"], right["correct"]) == (None, None, True)
+    assert hung["error"].startswith("timeout after")
+    assert none["error"] == "the gold answer does not parse"
+
+
+def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(line("gpqa", "A", "(A)")) + "\n\n"))
+    assert main(["grade", "-"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["correct"] is True
+    assert captured.err == "1 graded: 1 correct, 0 wrong, 0 unparsed, 0 errors\n"
+
+
+def test_every_bad_line_is_named_before_anything_is_graded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.jsonl"
+    rows = [
+        line("math", "1", r"\boxed{1}"),
+        line("maths", "1", ""),
+        {"kind": "math", "gold": 3},
+        line("letter", "no", ""),
+        line("letter", "A", "", options="ABC"),
+        [1],
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{\n")
+    assert main(["grade", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        f"error: {file}, line {number}: {message}"
+        for number, message in [
+            (2, "kind='maths': no such kind; did you mean 'math'?; allowed: math, letter, mmlu_pro, gpqa, arc"),
+            (3, "gold=3: not a text; no completion"),
+            (4, "gold='no': expected a letter"),
+            (5, "options: expected a list of texts"),
+            (6, "expected an object with kind, gold and completion, not list"),
+            (7, "not JSON (Expecting property name enclosed in double quotes: line 2 column 1 (char 2))"),
+        ]
+    ]
+
+
+def test_many_bad_lines_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text("nonsense\n" * 50)
+    assert main(["grade", str(file)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {file}: 30 more lines are wrong"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\n"])
+def test_what_is_no_file_of_lines_is_refused(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert main(["grade", str(tmp_path / "file")]) == 2
+    assert main(["grade", str(tmp_path / "none")]) == 2
+    assert main(["grade"]) == 2
+    assert capsys.readouterr().err.count("error: ") == 3
