@@ -29,6 +29,8 @@ from stages.generation.engine import Completion, Engine, Sampling, load_one
 TAIL = 30
 #: Seconds between two looks at whether a silent copy is alive. Its pipe tells too, unless a child of its own has it.
 LOOK = 0.5
+#: Seconds that a copy which says nothing any more has to end by itself.
+PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,16 @@ class Died:
 
 @dataclass(frozen=True)
 class Replica:
-    """One copy: its process, what it is sent through (prompts; None to forget them), and the end of what it printed."""
+    """One copy: its process, what it is sent through (prompts; None to forget them), and the end of what it printed.
+
+    Only the thread that takes what it sends waits for the process, and says so with `ended`.
+    """
 
     number: int
     process: BaseProcess
     post: Connection
     printed: deque[str]
+    ended: threading.Event
 
     def send(self, message: Any) -> None:
         with contextlib.suppress(OSError):  # it died, which will be received, with the reason
@@ -143,7 +149,7 @@ def _start(number: int, inbox: queue.SimpleQueue[tuple[Replica, Any]], opening: 
     process.start()
     its_post.close()
     its_output.close()
-    replica = Replica(number, process, post, deque(maxlen=TAIL))
+    replica = Replica(number, process, post, deque(maxlen=TAIL), threading.Event())
     printing = threading.Thread(target=_pass_on, args=(output, replica), daemon=True)
     printing.start()
     threading.Thread(target=_take, args=(replica, inbox, printing), daemon=True).start()
@@ -158,8 +164,11 @@ def _take(replica: Replica, inbox: queue.SimpleQueue[tuple[Replica, Any]], print
                 if not replica.process.is_alive():
                     raise EOFError
             inbox.put((replica, replica.post.recv()))
-    replica.process.join(LOOK)
+    replica.process.join(PATIENCE)
+    replica.process.kill()
+    replica.process.join()
     printing.join(LOOK)
+    replica.ended.set()
     inbox.put((replica, Died(replica.process.exitcode, "\n".join(replica.printed))))
 
 
@@ -176,7 +185,7 @@ def _end(replicas: list[Replica]) -> None:
     for replica in replicas:
         replica.process.kill()
     for replica in replicas:
-        replica.process.join()
+        replica.ended.wait(PATIENCE)
 
 
 def _serve(  # noqa: PLR0913 (a process has one call for everything)

@@ -78,6 +78,7 @@ class VllmEngine(Engine):
             top_p=sampling.top_p,
             max_tokens=min(sampling.max_new_tokens, self.positions - len(prompt)),
             stop=list(sampling.stop),
+            detokenize=bool(sampling.stop),  # the text is decoded here; vLLM needs it only to find a stop string
             stop_token_ids=self._ends,
             seed=None if sampling.temperature == 0 else prompt_seed(sampling.seed, prompt),
         )

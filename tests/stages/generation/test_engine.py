@@ -1,5 +1,6 @@
 """Generation with transformers: greedy, seeded samples, stop strings, ends."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from transformers import GenerationConfig
 
 from stages.contract import Resources
 from stages.data.tokens import prompt_ids
-from stages.generation.engine import Engine, Sampling, end_ids, load, prompt_seed, until_stop
+from stages.generation.engine import Engine, Sampling, ahead, end_ids, load, longest_first, prompt_seed, until_stop
 from stages.generation.transformers_engine import SeededSampling
 from stages.modeling.checkpoint import load_model, load_tokenizer
 from tests import tiny_models
@@ -101,3 +102,41 @@ def test_text_ends_before_the_first_stop_string() -> None:
 def test_a_prompts_seed_is_its_own() -> None:
     assert len({prompt_seed(seed, prompt) for seed in range(3) for prompt in ([1], [2], [1, 2], [12])}) == 12
     assert prompt_seed(0, [1, 2]) == prompt_seed(0, [1, 2]) < 2**31
+
+
+def test_a_stream_gives_every_prompt_once_with_what_generate_gives(engine: Engine, prompts: list[list[int]]) -> None:
+    chosen = sampling(n=3, temperature=1.0)
+    streamed = list(engine.stream(prompts, chosen))
+    assert sorted(index for index, _ in streamed) == list(range(len(prompts)))
+    assert [completions for _, completions in sorted(streamed)] == engine.generate(prompts, chosen)
+    assert list(engine.stream([], chosen)) == []
+
+
+def test_a_stream_that_is_left_in_the_middle_is_continued_with_the_same_texts(
+    engine: Engine, prompts: list[list[int]]
+) -> None:
+    chosen = sampling(n=5, temperature=1.0)  # with rows of one prompt in two batches
+    whole = engine.generate(prompts, chosen)
+    stream = engine.stream(prompts, chosen)
+    found = dict(itertools.islice(stream, 2))
+    stream.close()  # type: ignore[attr-defined]
+    rest = [index for index in range(len(prompts)) if index not in found]
+    found |= zip(rest, engine.generate([prompts[index] for index in rest], chosen), strict=True)
+    assert [found[index] for index in range(len(prompts))] == whole
+
+
+def test_little_more_than_fits_is_with_the_engine_at_any_time(
+    engine: Engine, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: list[int] = []
+    add = engine.add
+    monkeypatch.setattr(engine, "add", lambda key, *given: (added.append(key), add(key, *given)))
+    stream = engine.stream(prompts * 10, sampling(n=2))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert engine.capacity == 8 and len(added) == ahead(8, 2) == 6
+    assert ahead(8, 100) == 1
+
+
+def test_prompts_of_like_length_are_neighbours_the_longest_first() -> None:
+    assert longest_first([[1], [1, 2, 3], [1, 2], [3, 4, 5]]) == [1, 3, 2, 0]

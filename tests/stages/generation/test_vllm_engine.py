@@ -1,4 +1,4 @@
-"""vLLM against transformers on a tiny model, in a process of its own, whose log shows the engine."""
+"""vLLM against transformers, `LLM.generate` and its own copies, in a process of its own, whose log shows the engine."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ from tests import tiny_models
 pytest.importorskip("vllm")
 
 COMPARE = """
+import itertools
 import sys
 from pathlib import Path
 from stages.contract import Resources
@@ -37,19 +38,40 @@ if __name__ == "__main__":
     together = vllm.generate(prompts, samples)
     assert vllm.generate(prompts[5:6], samples) == together[5:6]
     assert len({tuple(c.token_ids) for c in together[0]}) == 3
+
+    # A stream is what `LLM.generate` gives, also where it is left in the middle.
+    many = [[*prompt, *prompt, 5 + i // 24] for i, prompt in enumerate(prompts * 8)]  # more tokens than one step reads
+    outputs = vllm._llm.generate(
+        [{"prompt_token_ids": prompt} for prompt in many],
+        [vllm._parameters(prompt, samples) for prompt in many],
+        use_tqdm=False,
+    )
+    whole = [[list(one.token_ids) for one in output.outputs] for output in outputs]
+    stream = vllm.stream(many, samples)
+    found = dict(itertools.islice(stream, 50))
+    stream.close()
+    assert not vllm._llm.llm_engine.has_unfinished_requests()
+    rest = [index for index in range(len(many)) if index not in found]
+    found |= zip(rest, vllm.generate([many[index] for index in rest], samples), strict=True)
+    assert [[c.token_ids for c in found[index]] for index in range(len(many))] == whole
+
+    if sys.argv[2:] == ["copies"]:
+        copies = load(source, engine="vllm", dtype="float32", resources=Resources(replicas=2, cpus=2))
+        assert (copies.positions, copies.capacity) == (128, 2 * vllm.capacity)
+        assert [[c.token_ids for c in group] for group in copies.generate(many, samples)] == whole
     print("EQUAL")
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@pytest.mark.parametrize(("family", "more"), [("llama", ["copies"]), ("qwen2", [])])
 def test_greedy_generations_equal_those_of_transformers_and_the_engine_is_in_the_log(
-    tmp_path: Path, family: str
+    tmp_path: Path, family: str, more: list[str]
 ) -> None:
     model = tiny_models.base(tmp_path / "model", family, hidden_size=128, intermediate_size=96)
     script = tmp_path / "compare.py"
     script.write_text(COMPARE)
-    command = [sys.executable, str(script), str(model)]
+    command = [sys.executable, str(script), str(model), *more]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert "EQUAL" in done.stdout, done.stderr[-3000:]
