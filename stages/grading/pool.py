@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import math
 import multiprocessing
 import os
 import resource
 import signal
 import sys
-import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -30,7 +29,7 @@ from stages.grading.scoring import Kind
 
 #: Processor seconds that one answer may take; an ordinary one takes 0.003. Processor time, because on a loaded
 #: machine wall time would turn honest answers into errors.
-DEADLINE = 2
+DEADLINE = 1.0
 #: Wall seconds after which a worker that does not even compute is killed.
 PATIENCE = 60
 #: Bytes that a worker may allocate beside what its imports take (0.1 GiB, which all workers share).
@@ -161,8 +160,8 @@ def _outcome(future: Future[Outcome]) -> Outcome:
     except TimeoutError:
         return None, f"timeout after {PATIENCE} s"
     except ProcessExpired as death:
-        if death.exitcode == -signal.SIGXCPU:
-            return None, f"timeout after {DEADLINE} s of processor time"
+        if death.exitcode == -signal.SIGPROF:
+            return None, f"timeout after {DEADLINE:g} s of processor time"
         return None, f"worker died (exit code {death.exitcode})"
 
 
@@ -191,11 +190,11 @@ def _limit_memory() -> None:
 
 
 def _equivalent(gold: str, answer: str, check_gold: bool) -> Outcome:
-    _start_clock()
     try:
-        if scoring.equivalent("math", gold, answer):
-            return True, None
-        return (None, "the gold answer does not parse") if check_gold and not _read(gold) else (False, None)
+        with _deadline():
+            if scoring.equivalent("math", gold, answer):
+                return True, None
+            return (None, "the gold answer does not parse") if check_gold and not _read(gold) else (False, None)
     except MemoryError:
         return None, f"more than {MEMORY >> 20} MiB"
     except Exception as error:  # whatever a parser raises on a hostile string; it is reported, not swallowed
@@ -207,14 +206,18 @@ def _read(gold: str) -> bool:
 
 
 def _readable(gold: str) -> Outcome:
-    _start_clock()
     try:
-        return scoring.readable("math", gold), None
+        with _deadline():
+            return scoring.readable("math", gold), None
     except Exception as error:  # as above
         return None, f"{type(error).__name__}: {str(error)[:REASON]}"
 
 
-def _start_clock() -> None:
-    """From now on the kernel ends this worker (SIGXCPU) when it takes more than `DEADLINE` of processor time."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + DEADLINE, hard))
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """Within, the kernel ends this worker (SIGPROF, also in C code) when it takes more than `DEADLINE`."""
+    signal.setitimer(signal.ITIMER_PROF, DEADLINE)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
