@@ -15,6 +15,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from stages.contract import StageError
+from stages.grading.letters import gold as letter_of
 
 #: What a message names before it says how many more there are.
 SHOWN = 20
@@ -87,7 +88,8 @@ def _problem(id: str, row: Mapping[str, Any], kind: str, shuffle: int | None) ->
     """A problem of a row that has been checked, its choices in their final order."""
     if kind == "math":
         return Problem(id=id, gold=str(row["answer"]), fields=with_letters(row))
-    gold = _letter(row["answer"])
+    gold = letter_of(row["answer"])
+    assert gold is not None  # `_choice_error` has seen it
     if "choices" not in row:
         return Problem(id=id, gold=gold, fields=row)
     choices = [choice.strip() for choice in row["choices"]]  # some of GPQA end in a newline
@@ -104,17 +106,9 @@ def with_letters(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "letters": letters(row["choices"])} if "choices" in row else dict(row)
 
 
-def _letter(answer: str) -> str:
-    """The letter of a gold answer: `"b"`, `"(B)"` and `"2"` are `"B"`; empty if it is none."""
-    text = answer.strip().strip("().").upper()
-    if len(text) <= 2 and text.isascii() and text.isdigit() and 1 <= int(text) <= len(ascii_uppercase):
-        return ascii_uppercase[int(text) - 1]
-    return text if len(text) == 1 and text in ascii_uppercase else ""
-
-
 def _choice_error(row: Mapping[str, Any]) -> str | None:
     """What is wrong with the gold answer of a choice, or with its choices; None if nothing is."""
-    letter, choices = _letter(row["answer"]), row.get("choices")
+    letter, choices = letter_of(row["answer"]), row.get("choices")
     if choices is not None and not 2 <= len(choices) <= len(ascii_uppercase):
         return f"{len(choices)} choices"
     if not letter:
