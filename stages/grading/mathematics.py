@@ -1,49 +1,101 @@
-"""Mathematical answers: what is in a box, compared with the gold answer by Math-Verify.
+r"""Whether a mathematical answer equals the gold one, by Math-Verify on two boxed expressions.
 
-Both functions may hang or eat memory on hostile mathematics, so they are called in the worker processes of
-`stages.grading.pool` only.
+Both are written alike first (`notation`), and what needs no parser is decided without: equal texts, two plain numbers
+(`numerals`), words. `equivalent` and `readable` may hang or eat memory on hostile mathematics, so they are called in
+the worker processes of `stages.grading.pool` only.
 """
 
 from __future__ import annotations
 
 import logging
-from functools import cache
+import re
+from functools import cache, lru_cache
 from typing import Any
+
+from stages.grading import notation, numerals
 
 #: Characters of an answer that Math-Verify is given; a longer box is incorrect. The longest gold answer of the
 #: benchmarks has fewer than 200, and the parser's time grows faster than the length.
 MAX_ANSWER = 1_000
 
+# Math-Verify drops the base, and divides the hours by the minutes.
+_BASED = re.compile(r"([\dA-Fa-f]+)_\s?\{?(\d+)\}?")
+_CLOCK = re.compile(r"\d{1,2}:[0-5]\d")
+# What is left when commands, and the words in them, are gone: a letter here is a variable.
+_WORDLESS = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s?\{[^{}]*\}|\\[a-zA-Z]+|\\.")
+
 
 def equivalent(gold: str, answer: str) -> bool:
-    """Whether an answer equals the gold one, by Math-Verify on two boxed expressions; the order matters: gold first."""
+    """Whether an answer equals the gold one; the order matters: gold first."""
+    one, other = notation.plain(gold), notation.plain(answer)
+    if not one or not other:
+        return False
+    if one == other or notation.folded(one) == notation.folded(other):
+        return True
+    for exact in (_BASED, _CLOCK):
+        if exact.fullmatch(one) and exact.fullmatch(other):
+            return re.sub(r"[{}\s]", "", one) == re.sub(r"[{}\s]", "", other)
+    numbers = numerals.read(notation.without_unit(one)), numerals.read(notation.without_unit(other))
+    if numbers[0] is not None and numbers[1] is not None:
+        return numerals.equal(numbers[0], numbers[1])
+    return verified(one, other)
+
+
+def verified(gold: str, answer: str) -> bool:
+    """What Math-Verify says."""
     from math_verify import verify  # sympy takes 0.4 s to import
 
-    return bool(verify(_parsed(gold), _parsed(answer), timeout_seconds=None))
+    units = not re.search("[a-zA-Z]", _WORDLESS.sub("", gold))
+    if not units:
+        gold, answer = notation.without_unit(gold), notation.without_unit(answer)
+    return bool(verify(_parsed_gold(gold, units), _parsed(answer, units), timeout_seconds=None))
 
 
 def readable(gold: str) -> bool:
-    """Whether Math-Verify finds anything in a gold answer."""
-    return bool(_parsed(gold))
+    """Whether a gold answer is one: Math-Verify finds something in it, or it is at least words that can be compared."""
+    text = notation.plain(gold)
+    depth = 0
+    for brace in re.findall(r"\\.|[{}]", text, flags=re.DOTALL):
+        depth += {"{": 1, "}": -1}.get(brace, 0)
+        if depth < 0:
+            return False
+    return depth == 0 and any(map(str.isalnum, text)) and bool(_parsed(text, units=True))
 
 
-def _parsed(text: str) -> list[Any]:
+@lru_cache(maxsize=1_000)
+def _parsed_gold(text: str, units: bool) -> list[Any]:
+    return _parsed(text, units)
+
+
+def _parsed(text: str, units: bool) -> list[Any]:
     from math_verify import parse
 
-    silence = logging.getLogger("math_verify")
-    silence.setLevel(logging.ERROR)  # it warns that its timeouts are off
     # Its timeouts are signal alarms, which threads cannot have and C code does not hear: the pool kills instead.
     found: list[Any] = parse(
         rf"\boxed{{{text}}}",
-        extraction_config=[_latex()],  # type: ignore[arg-type]
+        extraction_config=[_latex(units)],  # type: ignore[arg-type]
         parsing_timeout=None,
     )
     return found
 
 
 @cache
-def _latex() -> Any:
-    r"""How Math-Verify reads a box: with its default normaliser, as verl's scorer has it (`\frac12` is 1/2)."""
-    from math_verify import LatexExtractionConfig
+def _latex(units: bool) -> Any:
+    r"""How Math-Verify reads a box: with its default normaliser, as verl's scorer has it (`\frac12` is 1/2).
 
-    return LatexExtractionConfig(boxed_match_priority=0)
+    But where the gold answer has variables, no units are dropped: to Math-Verify the `ab` of `2ab` is one.
+    """
+    from latex2sympy2_extended.gen.antlr4_9_3.PSParser import PSParser
+    from math_verify import LatexExtractionConfig
+    from math_verify.parser import NormalizationConfig
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
+    # Its grammar for the ANTLR that Hydra pins is older than its converter, which then fails at every percent.
+    if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
+        PSParser.AtomContext.FUNC_GAMMA = lambda _: None
+    return LatexExtractionConfig(
+        boxed_match_priority=0,
+        normalization_config=NormalizationConfig(
+            basic_latex=True, units=units, malformed_operators=True, nits=True, boxed="all"
+        ),
+    )

@@ -1,0 +1,126 @@
+r"""Notation that means the same: the one place where a gold answer and an answer are written alike before they meet.
+
+Math-Verify has a normaliser of its own, which runs after this. Here is what that lacks: wrappers around an answer,
+Unicode, thousands with thin spaces, scientific notation (`3e8` would be 3 * e * 8), mixed numbers, written units.
+Nothing here changes a value, and everything is done to both sides.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SYMBOLS = {
+    "−": "-", "–": "-", "﹣": "-", "-": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
+    "÷": r"\div ", "∞": r"\infty ", "°": r"^\circ ", "∪": r"\cup ", "∩": r"\cap ", "±": r"\pm ", "≤": r"\le ",
+    "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "π": r"\pi ", "∅": r"\emptyset ", "％": "%", "，": ", ",
+    "\u00a0": " ", "\u2009": r"\,", "\u202f": r"\,", "\u200b": "", "\ufeff": "",
+}  # fmt: skip
+_SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
+_SUPERSCRIPT = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
+_VULGAR = re.compile("[¼-¾⅐-⅞]")
+_ROOT = re.compile(r"√\s?(?:\{?(\d+|[a-zA-Z])\}?|\(([^()]*)\))")
+_INDEXED_ROOT = re.compile(r"(\\sqrt\s?\[[^\]\[]*\])\s?(\w)")
+
+_THIN = re.compile(r"(?<![\d.,])(\d{1,3})((?:,?\\[,!;: ]\s?\d{3})+)(?!\d)")
+_EDGE = r"(?:\s|~|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\\displaystyle(?![a-zA-Z])|\*\*)"
+_EDGES = re.compile(rf"^{_EDGE}+|(?:{_EDGE}|(?<!\d\.)(?<!\\)\.)+$")
+_PAIRS = [("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"), ("{", "}")]
+_NO_SPACE = re.compile(r"(?<!\\)\\!")
+_SPACE = re.compile(r"(?<!\\)\\[,;: ]|~")  # not the line break of a matrix
+_FRAC = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+_BOLD = re.compile(r"\\(?:boldsymbol|bm|pmb)(?![a-zA-Z])")
+_BIG = re.compile(r"\\[bB]igg?[lrm]?(?=\s?[\[\]()|{}\\])")
+_UPRIGHT = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{([ei])\}")
+_DIGITS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s?\{\s?(-?[\d.,]+)\s?\}")
+_DOLLAR = re.compile(r"\\(?:text|mathrm)\s?\{\s?\\?\$\s?\}")
+_CURRENCY = re.compile(r"(?<=[\d}.])\s*(?:US\s)?(?:dollars?|USD|euros?|EUR)$")
+_PERCENT = re.compile(r"\s*(?:\\%|%|\\text\{\s?(?:percent|\\?%)\s?\}|(?<=[\d\s])percent(?:age)?)")
+_EXPONENT = re.compile(r"(?<![\w.}])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,3})(?![\w.])")
+_MIXED = re.compile(r"(-?\d+)\s+(\d+)\s?/\s?(\d+)")
+_IMAGINARY = re.compile(r"(?<=[\d}])\s?i(?![a-zA-Z])")
+_GREATER = r"\s?(>=?|\\ge(?:q|qslant)?(?![a-zA-Z])|\\gt(?![a-zA-Z]))\s?"
+_DESCENDING = re.compile(rf"([^<>=,;]+?){_GREATER}([^<>=,;]+?){_GREATER}([^<>=,;]+)")
+
+_GROUP = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname)\s?\{([^{}]*)\}"
+_WORDS = re.compile(_GROUP)
+_UNIT = re.compile(r"(?<=[\d}\s)])\s*\\(?:text|textbf|textrm|mathrm|mbox)\s?\{[^{}]*\}(?:\^\s?(?:-?\d|\{-?\d\}))?$")
+_LIST_WORD = re.compile(r"\{\s*(?:and|or)\b")
+
+
+def plain(text: str) -> str:
+    r"""`plain(r"\,1\,000. ")` is `"1000"`, `plain("3e8")` is `r"3\times 10^{8}"`, `plain("x²")` is `"x^{2}"`."""
+    text = _unwrapped(_ascii(text))
+    text = _THIN.sub(lambda m: m[1] + "".join(c for c in m[2] if c.isdigit()), text)
+    text = text.replace("{,}", ",").replace("{:}", ":").replace(r"\degree", r"^\circ")
+    text = _FRAC.sub(r"\\frac", _SPACE.sub(" ", _NO_SPACE.sub("", text)))
+    text = _BOLD.sub(r"\\mathbf", _BIG.sub("", text))
+    text = _DIGITS.sub(r"\1", _UPRIGHT.sub(r"\1", _DOLLAR.sub("", text)))
+    text = _INDEXED_ROOT.sub(r"\1{\2}", text)
+    text = _PERCENT.sub(r"\\%", _CURRENCY.sub("", text))
+    text = _EXPONENT.sub(r"\1\\times 10^{\2}", text)
+    text = _IMAGINARY.sub(" i", text)
+    if match := _MIXED.fullmatch(text):
+        text = rf"{match[1]}\frac{{{match[2]}}}{{{match[3]}}}"
+    if match := _DESCENDING.fullmatch(text):
+        text = f"{match[5]} {_lesser(match[4])} {match[3]} {_lesser(match[2])} {match[1]}"
+    return text.strip()
+
+
+def folded(text: str) -> str:
+    r"""The words of a text answer: `folded(r"\text{No solution.}")` is `"nosolution"`. Symbols keep their case."""
+    bare = re.sub(r"\\(?:left|right)(?![a-zA-Z])|\s|\$", "", _WORDS.sub(r"\1", text))
+    while bare.startswith("(") and bare.endswith(")") and bare[1:-1].isalpha():
+        bare = bare[1:-1]
+    worded = re.fullmatch(r"[^\W\d_]{3,}.*", bare, flags=re.DOTALL) or _WORDS.search(text)
+    return bare.casefold().rstrip(".") if worded else bare
+
+
+def without_unit(text: str) -> str:
+    r"""`without_unit(r"5\text{ cm}^2")` is `"5"`."""
+    match = _UNIT.search(text)
+    return text[: match.start()].strip() if match and not _LIST_WORD.search(match.group()) else text
+
+
+def _ascii(text: str) -> str:
+    if text.isascii():
+        return text
+    text = _SUPERSCRIPT.sub(lambda m: "^{" + "".join(_SUPERSCRIPTS[c] for c in m.group()) + "}", text)
+    text = _VULGAR.sub(_fraction, text)
+    text = "".join(_SYMBOLS.get(character, character) for character in text)
+    return _ROOT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text)
+
+
+def _fraction(match: re.Match[str]) -> str:
+    over, under = unicodedata.normalize("NFKC", match.group()).split("\u2044")
+    return rf"\frac{{{over}}}{{{under}}}"
+
+
+def _unwrapped(text: str) -> str:
+    """Without what stands around it: spaces, dollars, a full stop, bold asterisks, boxes, braces."""
+    for _ in range(8):  # nested as deep as anybody writes
+        before = text
+        text = _EDGES.sub("", text)
+        for opening, closing in _PAIRS:
+            inner = text[len(opening) : -len(closing)]
+            if len(text) > len(opening) and text.startswith(opening) and text.endswith(closing) and _balanced(inner):
+                text = inner
+        if text == before:
+            break
+    return text[:-1] if re.fullmatch(r"[+-]?[\d,]+\.", text) else text
+
+
+def _balanced(text: str) -> bool:
+    r"""Whether a text stands by itself: no brace, dollar or parenthesis of it is closed or opened outside."""
+    depth = 0
+    for mark in re.findall(r"\\.|[{}$]", text, flags=re.DOTALL):
+        if mark in ("$", r"\(", r"\)", r"\[", r"\]"):
+            return False
+        depth += {"{": 1, "}": -1}.get(mark, 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _lesser(greater: str) -> str:
+    return "<" if greater in (">", r"\gt") else r"\le"
