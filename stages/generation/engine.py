@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from stages.generation import vllm_environment
 from stages.modeling import checkpoint
 
 #: What is given to an engine at once, as a multiple of what it generates together.
-AHEAD = 1.5
+AHEAD = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +67,11 @@ class Engine(ABC):
     def step(self) -> list[tuple[int, list[Completion]]]:
         """Work on what was added; returns key and completions of the prompts that this finished."""
 
+    @property
+    @abstractmethod
+    def unfinished(self) -> int:
+        """Completions that were asked for and are not done, as far as is known here."""
+
     @abstractmethod
     def abort(self) -> None:
         """Forget what was added and is not finished."""
@@ -80,11 +83,10 @@ class Engine(ABC):
         ends the work.
         """
         waiting = iter(longest_first(prompts))
-        room = ahead(self.capacity, sampling.n)
         inside = 0
         try:
             while True:
-                for index in itertools.islice(waiting, room - inside):
+                while self.unfinished < AHEAD * self.capacity and (index := next(waiting, None)) is not None:
                     self.add(index, prompts[index], sampling)
                     inside += 1
                 if inside == 0:
@@ -123,11 +125,6 @@ def load_one(source: Input, *, engine: str, dtype: str, resources: Resources) ->
 
     model = checkpoint.load_model(source, dtype=dtype)
     return TransformersEngine(model, checkpoint.load_tokenizer(source), batch=resources.per_device_batch)
-
-
-def ahead(capacity: int, n: int) -> int:
-    """Prompts, each with `n` completions, that are given to an engine at once: some wait while it is full."""
-    return math.ceil(AHEAD * capacity / n)
 
 
 def longest_first(prompts: Sequence[list[int]]) -> list[int]:

@@ -69,7 +69,7 @@ class Replicas(Engine):
             StageError: a copy cannot be opened.
         """
         self._inbox: queue.SimpleQueue[tuple[Replica, Any]] = queue.SimpleQueue()
-        self._inside: dict[int, Replica] = {}  # key -> who works on it
+        self._inside: dict[int, tuple[Replica, int]] = {}  # key -> who works on it, and on how many completions
         self._failure: StageError | None = None
         self._replicas: list[Replica] = []
         util.Finalize(self, _end, args=(self._replicas,), exitpriority=0)
@@ -84,15 +84,19 @@ class Replicas(Engine):
     def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
         if self._failure is not None:
             raise self._failure
-        load = Counter(replica.number for replica in self._inside.values())
+        load = Counter(replica.number for replica, _ in self._inside.values())
         replica = min(self._replicas, key=lambda each: load[each.number])
-        self._inside[key] = replica
+        self._inside[key] = (replica, sampling.n)
         replica.send((key, prompt, sampling))
 
     def step(self) -> list[tuple[int, list[Completion]]]:
         _, (key, completions) = self._receive()
         self._inside.pop(key)
         return [(key, completions)]
+
+    @property
+    def unfinished(self) -> int:
+        return sum(samples for _, samples in self._inside.values())  # a copy tells of whole prompts
 
     def abort(self) -> None:
         self._inside.clear()

@@ -50,6 +50,10 @@ class TransformersEngine(Engine):
         finished = [key for key, done in self._done.items() if len(done) == self._sampling.n]
         return [(key, self._done.pop(key)) for key in finished]
 
+    @property
+    def unfinished(self) -> int:
+        return len(self._waiting)
+
     def abort(self) -> None:
         self._waiting.clear()
         self._done.clear()

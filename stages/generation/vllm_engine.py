@@ -67,6 +67,10 @@ class VllmEngine(Engine):
             finished.append((request.key, completions))
         return finished
 
+    @property
+    def unfinished(self) -> int:
+        return self._llm.llm_engine.get_num_unfinished_requests()  # each sample is a request
+
     def abort(self) -> None:
         self._llm.llm_engine.abort_request([request.id for request in self._open.values()], internal=True)
         self._open.clear()

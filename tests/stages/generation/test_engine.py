@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 
 from stages.contract import Resources
 from stages.data.tokens import prompt_ids
-from stages.generation.engine import Engine, Sampling, ahead, end_ids, load, longest_first, prompt_seed, until_stop
+from stages.generation.engine import Engine, Sampling, end_ids, load, longest_first, prompt_seed, until_stop
 from stages.generation.transformers_engine import SeededSampling
 from stages.modeling.checkpoint import load_model, load_tokenizer
 from tests import tiny_models
@@ -134,8 +134,7 @@ def test_little_more_than_fits_is_with_the_engine_at_any_time(
     stream = engine.stream(prompts * 10, sampling(n=2))
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert engine.capacity == 8 and len(added) == ahead(8, 2) == 6
-    assert ahead(8, 100) == 1
+    assert engine.capacity == 8 and len(added) == 8  # 16 completions
 
 
 def test_prompts_of_like_length_are_neighbours_the_longest_first() -> None:
