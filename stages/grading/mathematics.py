@@ -7,12 +7,9 @@ the worker processes of `stages.grading.pool` only.
 
 from __future__ import annotations
 
-import logging
 import re
-from functools import cache, lru_cache
-from typing import Any
 
-from stages.grading import notation, numerals
+from stages.grading import expressions, notation, numerals
 
 #: Characters of an answer that Math-Verify is given; a longer box is incorrect. The longest gold answer of the
 #: benchmarks has fewer than 200, and the parser's time grows faster than the length.
@@ -30,7 +27,7 @@ def equivalent(gold: str, answer: str) -> bool:
     one, other = notation.plain(gold), notation.plain(answer)
     if not one or not other:
         return False
-    if one == other or notation.folded(one) == notation.folded(other):
+    if one == other or notation.same_words(one, other):
         return True
     for exact in (_BASED, _CLOCK):
         if exact.fullmatch(one) and exact.fullmatch(other):
@@ -42,13 +39,11 @@ def equivalent(gold: str, answer: str) -> bool:
 
 
 def verified(gold: str, answer: str) -> bool:
-    """What Math-Verify says."""
-    from math_verify import verify  # sympy takes 0.4 s to import
-
+    """What Math-Verify says. Where gold has variables it drops no units: to it the `ab` of `2ab` is one."""
     units = not re.search("[a-zA-Z]", _WORDLESS.sub("", gold))
     if not units:
         gold, answer = notation.without_unit(gold), notation.without_unit(answer)
-    return bool(verify(_parsed_gold(gold, units), _parsed(answer, units), timeout_seconds=None))
+    return expressions.equal(gold, answer, units)
 
 
 def readable(gold: str) -> bool:
@@ -59,43 +54,4 @@ def readable(gold: str) -> bool:
         depth += {"{": 1, "}": -1}.get(brace, 0)
         if depth < 0:
             return False
-    return depth == 0 and any(map(str.isalnum, text)) and bool(_parsed(text, units=True))
-
-
-@lru_cache(maxsize=1_000)
-def _parsed_gold(text: str, units: bool) -> list[Any]:
-    return _parsed(text, units)
-
-
-def _parsed(text: str, units: bool) -> list[Any]:
-    from math_verify import parse
-
-    # Its timeouts are signal alarms, which threads cannot have and C code does not hear: the pool kills instead.
-    found: list[Any] = parse(
-        rf"\boxed{{{text}}}",
-        extraction_config=[_latex(units)],  # type: ignore[arg-type]
-        parsing_timeout=None,
-    )
-    return found
-
-
-@cache
-def _latex(units: bool) -> Any:
-    r"""How Math-Verify reads a box: with its default normaliser, as verl's scorer has it (`\frac12` is 1/2).
-
-    But where the gold answer has variables, no units are dropped: to Math-Verify the `ab` of `2ab` is one.
-    """
-    from latex2sympy2_extended.gen.antlr4_9_3.PSParser import PSParser
-    from math_verify import LatexExtractionConfig
-    from math_verify.parser import NormalizationConfig
-
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeouts are off
-    # Its grammar for the ANTLR that Hydra pins is older than its converter, which then fails at every percent.
-    if not hasattr(PSParser.AtomContext, "FUNC_GAMMA"):
-        PSParser.AtomContext.FUNC_GAMMA = lambda _: None
-    return LatexExtractionConfig(
-        boxed_match_priority=0,
-        normalization_config=NormalizationConfig(
-            basic_latex=True, units=units, malformed_operators=True, nits=True, boxed="all"
-        ),
-    )
+    return depth == 0 and any(map(str.isalnum, text)) and bool(expressions.parsed(text, units=True))

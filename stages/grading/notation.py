@@ -19,13 +19,22 @@ _SYMBOLS = {
 _SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True))
 _SUPERSCRIPT = re.compile(f"[{''.join(_SUPERSCRIPTS)}]+")
 _VULGAR = re.compile("[¼-¾⅐-⅞]")
-_ROOT = re.compile(r"√\s?(?:\{?(\d+|[a-zA-Z])\}?|\(([^()]*)\))")
+_ROOT = re.compile(r"√\s?(?:(\d+|[a-zA-Z])|\{([^{}]*)\}|\(([^()]*)\))")
 _INDEXED_ROOT = re.compile(r"(\\sqrt\s?\[[^\]\[]*\])\s?(\w)")
 
 _THIN = re.compile(r"(?<![\d.,])(\d{1,3})((?:,?\\[,!;: ]\s?\d{3})+)(?!\d)")
 _EDGE = r"(?:\s|~|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\\displaystyle(?![a-zA-Z])|\*\*)"
 _EDGES = re.compile(rf"^{_EDGE}+|(?:{_EDGE}|(?<!\d\.)(?<!\\)\.)+$")
-_PAIRS = [("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"), ("{", "}")]
+_PAIRS = [
+    ("$$", "$$"),
+    ("$", "$"),
+    (r"\(", r"\)"),
+    (r"\[", r"\]"),
+    (r"\boxed{", "}"),
+    (r"\fbox{", "}"),
+    (r"\underline{", "}"),
+    ("{", "}"),
+]
 _NO_SPACE = re.compile(r"(?<!\\)\\!")
 _SPACE = re.compile(r"(?<!\\)\\[,;: ]|~")  # not the line break of a matrix
 _FRAC = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
@@ -35,6 +44,7 @@ _UPRIGHT = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{([ei])\}")
 _DIGITS = re.compile(r"\\(?:text|mathrm|mathbf|textbf)\s?\{\s?(-?[\d.,]+)\s?\}")
 _DOLLAR = re.compile(r"\\(?:text|mathrm)\s?\{\s?\\?\$\s?\}")
 _CURRENCY = re.compile(r"(?<=[\d}.])\s*(?:US\s)?(?:dollars?|USD|euros?|EUR)$")
+_SIGN = re.compile(r"^(-?)[€£¥₹]\s?(?=[\d.])")
 _PERCENT = re.compile(r"\s*(?:\\%|%|\\text\{\s?(?:percent|\\?%)\s?\}|(?<=[\d\s])percent(?:age)?)")
 _EXPONENT = re.compile(r"(?<![\w.}])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,3})(?![\w.])")
 _MIXED = re.compile(r"(-?\d+)\s+(\d+)\s?/\s?(\d+)")
@@ -45,6 +55,12 @@ _DESCENDING = re.compile(rf"([^<>=,;]+?){_GREATER}([^<>=,;]+?){_GREATER}([^<>=,;
 _GROUP = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname)\s?\{([^{}]*)\}"
 _WORDS = re.compile(_GROUP)
 _UNIT = re.compile(r"(?<=[\d}\s)])\s*\\(?:text|textbf|textrm|mathrm|mbox)\s?\{[^{}]*\}(?:\^\s?(?:-?\d|\{-?\d\}))?$")
+_PLAIN_UNIT = re.compile(
+    r"(?<=[\d}])(?:\s*(?:(?:square|sq\.?|cubic)\s)?(?:[ckm]m|[mk]g|ft|feet|foot|inch(?:es)?|(?:milli|centi|kilo)?met(?:er|re)s?"
+    r"|yards?|miles?|mph|lbs?|pounds?|grams?|hours?|hrs?|min(?:ute)?s?|sec(?:ond)?s?|days?|weeks?|months?|years?|degrees?"
+    r"|units?|people|ways)|\s+[mg])(?:\s?\^\s?(?:\d|\{\d\}))?$"
+)
+_BETWEEN_WORDS = re.compile(r"\\(?:left|right)(?![a-zA-Z])|\s|\$")
 _LIST_WORD = re.compile(r"\{\s*(?:and|or)\b")
 
 
@@ -52,12 +68,19 @@ def plain(text: str) -> str:
     r"""`plain(r"\,1\,000. ")` is `"1000"`, `plain("3e8")` is `r"3\times 10^{8}"`, `plain("x²")` is `"x^{2}"`."""
     text = _unwrapped(_ascii(text))
     text = _THIN.sub(lambda m: m[1] + "".join(c for c in m[2] if c.isdigit()), text)
-    text = text.replace("{,}", ",").replace("{:}", ":").replace(r"\degree", r"^\circ")
+    text = (
+        text.replace("{,}", ",")
+        .replace("{:}", ":")
+        .replace(r"\degree", r"^\circ")
+        .replace(r"\varnothing", r"\emptyset")
+    )
     text = _FRAC.sub(r"\\frac", _SPACE.sub(" ", _NO_SPACE.sub("", text)))
     text = _BOLD.sub(r"\\mathbf", _BIG.sub("", text))
     text = _DIGITS.sub(r"\1", _UPRIGHT.sub(r"\1", _DOLLAR.sub("", text)))
+    if (match := _WORDS.fullmatch(text)) and re.search(r"[\d,]", match[1]):  # `\text{5 and 6}`
+        text = match[1].strip()
     text = _INDEXED_ROOT.sub(r"\1{\2}", text)
-    text = _PERCENT.sub(r"\\%", _CURRENCY.sub("", text))
+    text = _PERCENT.sub(r"\\%", _CURRENCY.sub("", _SIGN.sub(r"\1", text)))
     text = _EXPONENT.sub(r"\1\\times 10^{\2}", text)
     text = _IMAGINARY.sub(" i", text)
     if match := _MIXED.fullmatch(text):
@@ -67,19 +90,27 @@ def plain(text: str) -> str:
     return text.strip()
 
 
-def folded(text: str) -> str:
-    r"""The words of a text answer: `folded(r"\text{No solution.}")` is `"nosolution"`. Symbols keep their case."""
-    bare = re.sub(r"\\(?:left|right)(?![a-zA-Z])|\s|\$", "", _WORDS.sub(r"\1", text))
-    while bare.startswith("(") and bare.endswith(")") and bare[1:-1].isalpha():
-        bare = bare[1:-1]
-    worded = re.fullmatch(r"[^\W\d_]{3,}.*", bare, flags=re.DOTALL) or _WORDS.search(text)
-    return bare.casefold().rstrip(".") if worded else bare
+def same_words(text: str, other: str) -> bool:
+    r"""Whether two text answers are one: `\text{No solution.}` and `no solution`. Symbols keep their case."""
+    one, two = _bare(text), _bare(other)
+    return one == two or ((_is_worded(text, one) or _is_worded(other, two)) and one.casefold() == two.casefold())
 
 
 def without_unit(text: str) -> str:
-    r"""`without_unit(r"5\text{ cm}^2")` is `"5"`."""
-    match = _UNIT.search(text)
+    r"""`without_unit(r"5\text{ cm}^2")` and `without_unit("5 cm")` are `"5"`."""
+    match = _UNIT.search(text) or _PLAIN_UNIT.search(text)
     return text[: match.start()].strip() if match and not _LIST_WORD.search(match.group()) else text
+
+
+def _bare(text: str) -> str:
+    bare = _BETWEEN_WORDS.sub("", _WORDS.sub(r"\1", text)).rstrip(".")
+    while bare.startswith("(") and bare.endswith(")") and bare[1:-1].isalpha():
+        bare = bare[1:-1]
+    return bare
+
+
+def _is_worded(text: str, bare: str) -> bool:
+    return bool(re.match(r"[^\W\d_]{3}", bare) or _WORDS.search(text))
 
 
 def _ascii(text: str) -> str:
@@ -88,7 +119,7 @@ def _ascii(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda m: "^{" + "".join(_SUPERSCRIPTS[c] for c in m.group()) + "}", text)
     text = _VULGAR.sub(_fraction, text)
     text = "".join(_SYMBOLS.get(character, character) for character in text)
-    return _ROOT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text)
+    return _ROOT.sub(lambda m: rf"\sqrt{{{m[1] or m[2] or m[3] or ''}}}", text)
 
 
 def _fraction(match: re.Match[str]) -> str:

@@ -52,11 +52,11 @@ def read(text: str) -> Number | None:
 
 
 def equal(gold: Number, answer: Number) -> bool:
-    """Whether two numbers are one. With one percent sign between them, 50 % is 50 and is 0.5, as in Math-Verify."""
-    if _same(gold, answer):
-        return True
+    """Whether two numbers are one. With one percent sign between them, 50 % is 50 and is 0.5, but 0.2 is not 0.2 %."""
     if gold.percent == answer.percent:
-        return False
+        return _same(gold, answer)
+    if _same(gold, answer) and (gold.percent or abs(gold.value) >= 1):
+        return True
     return _same(*(replace(each, value=each.value / 100) if each.percent else each for each in (gold, answer)))
 
 

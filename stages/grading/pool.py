@@ -143,7 +143,7 @@ def _context() -> multiprocessing.context.BaseContext:
     """
     context = multiprocessing.get_context("forkserver")
     main = getattr(sys.modules["__main__"], "__spec__", None)  # each worker imports it again
-    context.set_forkserver_preload(["math_verify", __name__, *([main.name] if main is not None else [])])
+    context.set_forkserver_preload(["stages.grading.warm", __name__, *([main.name] if main is not None else [])])
     return context
 
 
@@ -175,7 +175,7 @@ def _confine() -> None:
         ctypes.CDLL(None).prctl(parent_death, signal.SIGKILL)
         if os.getppid() == 1:  # it died before the call
             os._exit(1)
-    scoring.equivalent("math", "1", r"\frac{2}{2}")  # what is imported on first use is no answer's doing
+    scoring.equivalent("math", "2a", "a+a")  # what is imported on first use is no answer's doing
     _limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from latex2sympy2_extended import latex2sympy2
+from math_verify import verify
 
-from stages.grading import mathematics, notation, numerals
+from stages.grading import expressions, mathematics, notation, numerals
 from stages.grading.boxes import last_box
 from stages.grading.scoring import score
 
@@ -21,6 +23,9 @@ VERDICTS: list[dict[str, Any]] = [
 KNOWN_DIFFERENCES = [
     ("10:30", r"\frac{10}{30}", False),  # a colon is also a ratio
     ("101_2", "101", False),  # a subscript is dropped; between two bases it is compared
+    ("100,200", "200,100", True),  # it is 100200
+    (r"\sqrt{-4}", "2i", True),  # symbols are real where no i is in sight
+    ("1000000", "1 million", True),  # numbers in words are no mathematics
     (r"\ln 2", r"\log 2", True),  # log is log10 here, and ln in much of the literature
 ]
 
@@ -108,3 +113,20 @@ def test_two_numbers_have_the_verdict_of_math_verify(gold: str, answer: str, sam
     one, other = numerals.read(gold), numerals.read(answer)
     assert one is not None and other is not None
     assert numerals.equal(one, other) is mathematics.verified(gold, answer)
+
+
+@pytest.mark.parametrize("verdict", VERDICTS[3::23], ids=lambda verdict: f"{verdict['gold']} {verdict['completion']}")
+def test_the_shorter_ways_have_the_verdict_of_math_verify(verdict: dict[str, Any]) -> None:
+    gold, answer = (notation.plain(text) for text in (verdict["gold"], last_box(verdict["completion"]) or ""))
+    one, other = expressions.parsed(gold, units=False), expressions.parsed(answer, units=False)
+    assert expressions.equal(gold, answer, units=False) is verify(one, other, timeout_seconds=None)
+
+
+@pytest.mark.parametrize(
+    "text", [r"\frac{1}{2}", "x+1", r"\{1,2\}", "[1,2)", r"1<x<2", r"\sqrt[3]{x}", "(1,2)", "2(3)(4)", "a!"]
+)
+def test_the_quick_parse_is_the_thorough_one(text: str) -> None:
+    quick = expressions.parsed(text, units=True)
+    converter = latex2sympy2._Latex2Sympy(None, True, False)
+    converter.thorough = True
+    assert converter.parse(text) == quick[0]
