@@ -22,7 +22,7 @@ _VULGAR = re.compile("[¼-¾⅐-⅞]")
 _ROOT = re.compile(r"√\s?(?:(\d+|[a-zA-Z])|\{([^{}]*)\}|\(([^()]*)\))")
 _INDEXED_ROOT = re.compile(r"(\\sqrt\s?\[[^\]\[]*\])\s?(\w)")
 
-_THIN = re.compile(r"(?<![\d.,])(\d{1,3})((?:,?\\[,!;: ]\s?\d{3})+)(?!\d)")
+_THIN = re.compile(r"(?<![\d.,])(\d{1,3})((?:(?:,?\\!|\\[,;: ])\s?\d{3})+)(?!\d)")
 _EDGE = r"(?:\s|~|\\[,;:! ]|\\q?quad(?![a-zA-Z])|\\displaystyle(?![a-zA-Z])|\*\*)"
 _EDGES = re.compile(rf"^{_EDGE}+|(?:{_EDGE}|(?<!\d\.)(?<!\\)\.)+$")
 _PAIRS = [
@@ -49,8 +49,8 @@ _PERCENT = re.compile(r"\s*(?:\\%|%|\\text\{\s?(?:percent|\\?%)\s?\}|(?<=[\d\s])
 _EXPONENT = re.compile(r"(?<![\w.}])(\d+(?:\.\d*)?|\.\d+)[eE]([+-]?\d{1,3})(?![\w.])")
 _MIXED = re.compile(r"(-?\d+)\s+(\d+)\s?/\s?(\d+)")
 _IMAGINARY = re.compile(r"(?<=[\d}])\s?i(?![a-zA-Z])")
-_GREATER = r"\s?(>=?|\\ge(?:q|qslant)?(?![a-zA-Z])|\\gt(?![a-zA-Z]))\s?"
-_DESCENDING = re.compile(rf"([^<>=,;]+?){_GREATER}([^<>=,;]+?){_GREATER}([^<>=,;]+)")
+_GREATER = re.compile(r"(>=?|\\ge(?:q|qslant)?(?![a-zA-Z])|\\gt(?![a-zA-Z]))")
+_OTHER_RELATION = re.compile(r"[<>=,;]")
 
 _GROUP = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname)\s?\{([^{}]*)\}"
 _WORDS = re.compile(_GROUP)
@@ -85,9 +85,7 @@ def plain(text: str) -> str:
     text = _IMAGINARY.sub(" i", text)
     if match := _MIXED.fullmatch(text):
         text = rf"{match[1]}\frac{{{match[2]}}}{{{match[3]}}}"
-    if match := _DESCENDING.fullmatch(text):
-        text = f"{match[5]} {_lesser(match[4])} {match[3]} {_lesser(match[2])} {match[1]}"
-    return text.strip()
+    return _ascending(text).strip()
 
 
 def same_words(text: str, other: str) -> bool:
@@ -153,5 +151,10 @@ def _balanced(text: str) -> bool:
     return depth == 0
 
 
-def _lesser(greater: str) -> str:
-    return "<" if greater in (">", r"\gt") else r"\le"
+def _ascending(text: str) -> str:
+    """A chain `2 > x > 1` from its other end, which Math-Verify would not turn."""
+    parts = _GREATER.split(text, maxsplit=2)
+    if len(parts) != 5 or any(_OTHER_RELATION.search(part) or not part.strip() for part in parts[::2]):
+        return text
+    ends = ["<" if sign in (">", r"\gt") else r"\le" for sign in parts[1::2]]
+    return f"{parts[4].strip()} {ends[1]} {parts[2].strip()} {ends[0]} {parts[0].strip()}"

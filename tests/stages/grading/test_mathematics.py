@@ -90,6 +90,7 @@ def test_the_last_box_is_the_answer(text: str, box: str | None) -> None:
         (r"\{1\}", r"\{1\}"),
         (r"{1}+{2}", r"{1}+{2}"),
         ("3 > x \\ge 1", r"1 \le x < 3"),
+        (r"\ge " * 300 + "<", (r"\ge " * 300 + "<")),
         ("0.5", "0.5"),
         ("", ""),
     ],
@@ -104,6 +105,7 @@ def test_written_alike_twice_is_written_alike_once(text: str) -> None:
 
 
 numbers = st.integers(-(10**7), 10**7).map(str) | st.decimals(-(10**4), 10**4, places=4, allow_nan=False).map(str)
+fractions = st.builds(r"\frac{{{}}}{{{}}}".format, st.integers(0, 50), st.integers(1, 50))
 
 
 @settings(max_examples=100)
@@ -113,6 +115,20 @@ def test_two_numbers_have_the_verdict_of_math_verify(gold: str, answer: str, sam
     one, other = numerals.read(gold), numerals.read(answer)
     assert one is not None and other is not None
     assert numerals.equal(one, other) is mathematics.verified(gold, answer)
+
+
+@settings(max_examples=50)
+@given(fractions, fractions | st.decimals(0, 3, places=2).map(str))
+def test_fractions_have_the_verdict_of_math_verify(gold: str, answer: str) -> None:
+    one, other = numerals.read(gold), numerals.read(answer)
+    assert one is not None and other is not None
+    assert numerals.equal(one, other) is mathematics.verified(gold, answer)
+
+
+def test_tiny_numbers_are_compared_by_their_digits() -> None:
+    assert mathematics.verified(r"1.6\times 10^{-19}", r"9.1\times 10^{-31}")  # both are 0 to six places
+    assert not mathematics.equivalent(r"1.6\times 10^{-19}", r"9.1\times 10^{-31}")
+    assert mathematics.equivalent("1.6e-19", r"1.60 \cdot 10^{-19}")
 
 
 @pytest.mark.parametrize("verdict", VERDICTS[3::23], ids=lambda verdict: f"{verdict['gold']} {verdict['completion']}")
