@@ -23,21 +23,25 @@ class Line:
 
 
 def ordinary(count: int, seed: int = 0) -> Iterator[Line]:
-    """Distinct answers of the shapes that benchmarks have, half of them right."""
+    """Distinct answers of the shapes that benchmarks have, half of them right; two thirds are numbers."""
     draw = random.Random(seed)
     for number in range(count):
         a, b, c = number + 2, draw.randint(2, 99), draw.randint(2, 9)
         right = draw.random() < 0.5
         off = 0 if right else draw.randint(1, 9)
-        gold, answer = draw.choice(_ORDINARY)(a, b, c, off)
+        make = draw.choice(_NUMBERS if draw.random() < 2 / 3 else _EXPRESSIONS)
+        gold, answer = make(a, b, c, off)
         yield Line(gold, rf"First {a}, then {b}. So the answer is $\boxed{{{answer}}}$.", right)
 
 
-_ORDINARY: list[Callable[[int, int, int, int], tuple[str, str]]] = [
+_NUMBERS: list[Callable[[int, int, int, int], tuple[str, str]]] = [
     lambda a, b, c, off: (f"{a * b}", f"{a * b + off}"),
     lambda a, b, c, off: (f"{a * 1000:,}", rf"{a * 1000 + off}"),
     lambda a, b, c, off: (rf"\frac{{{a}}}{{{a + 1}}}", rf"\dfrac{{{2 * a}}}{{{2 * a + 2 + off}}}"),
     lambda a, b, c, off: (f"{a}.{b:02d}", rf"{a + off}.{b:02d}0"),
+]
+
+_EXPRESSIONS: list[Callable[[int, int, int, int], tuple[str, str]]] = [
     lambda a, b, c, off: (rf"{a}\sqrt{{{c}}}", rf"\sqrt{{{a * a * c + off}}}"),
     lambda a, b, c, off: (f"({a}, {b})", f"({a},{b + off})"),
     lambda a, b, c, off: (f"{a},{-b}", rf"\{{{-b - off}, {a}\}}"),
