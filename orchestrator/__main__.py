@@ -35,7 +35,7 @@ from orchestrator import (
     why,
 )
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 from stages import contract
 from stages.store import Store
 

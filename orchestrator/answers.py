@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 
 #: Verdicts, the first shown first. unparsed: wrong, as no answer was found; error: it could not be graded.
 VERDICTS = ("wrong", "error", "unparsed", "right")

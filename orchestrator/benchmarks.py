@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
+from orchestrator.refusal import ConfigError
 from orchestrator.sources import CHECKED_BYTES, Source
 from stages import problems, prompts, rows
 from stages.contract import Input, StageError

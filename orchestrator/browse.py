@@ -18,8 +18,8 @@ from rich.pager import SystemPager
 from orchestrator import answers, names, page, plan
 from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
+from orchestrator.refusal import ConfigError
 
 #: Flags: only the problems that have a wrong answer; a page for a browser instead of lines.
 WRONG, HTML = "--wrong", "--html"

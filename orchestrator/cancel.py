@@ -23,10 +23,10 @@ from launch.claim import Claim
 from launch.queue import Queue, Unanswered
 from orchestrator import names, plan
 from orchestrator.command import DONE, FAILED, Command, Study
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
 from orchestrator.names import full
 from orchestrator.plan import Entry
+from orchestrator.refusal import ConfigError
 from stages.store import Store
 
 #: Seconds to wait until what was cancelled is over: Slurm lets a job save for KillWait seconds, 30 by default.

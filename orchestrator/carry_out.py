@@ -11,7 +11,7 @@ from dataclasses import replace
 from launch import sharing
 from orchestrator import follow, names, plan, results, retry, run, runs, submit, view
 from orchestrator.command import DONE, FAILED, Command, Study
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 from stages.store import Store
 
 

@@ -13,8 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator import benchmarks
-from orchestrator.experiment import BASE, ConfigError, Diagnosis, Experiment, Step, instead, parse
+from orchestrator.experiment import BASE, Diagnosis, Experiment, Step
 from orchestrator.graph import Context, Graph, Node
+from orchestrator.refusal import ConfigError, instead, parse
 from orchestrator.sources import Source, Sources
 from stages import contract
 

@@ -25,7 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.experiment import ConfigError, instead
+from orchestrator.refusal import ConfigError, instead
 from stages import contract
 
 QUOTING = (

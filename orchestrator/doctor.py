@@ -23,8 +23,8 @@ from launch.local import visible_gpus
 from launch.queue import Unanswered
 from orchestrator import slurm_findings, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
-from orchestrator.experiment import ConfigError
 from orchestrator.finding import Finding
+from orchestrator.refusal import ConfigError
 from stages import contract
 from stages.store import Store
 

@@ -1,4 +1,4 @@
-"""An experiment: what a composed config says, as validated plain data. Every error names its key, value and remedy.
+"""An experiment: what a composed config says, as validated plain data.
 
 This module checks the frame (variants, data, benchmarks, cluster); `orchestrator.graph` checks each stage's config
 where a chain uses it.
@@ -6,18 +6,18 @@ where a chain uses it.
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
+from orchestrator import clusters
+from orchestrator.refusal import ConfigError, instead, parse
 from stages import contract, rows
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -27,14 +27,6 @@ DATA = ("demonstrations", "problems", "calibration")
 
 #: What a diagnosis calls the model that every chain starts from.
 BASE = "base"
-
-
-class ConfigError(Exception):
-    """The config is wrong. `messages` are all of its errors, each with the full key, the value and what is allowed."""
-
-    def __init__(self, messages: Iterable[str]) -> None:
-        self.messages = list(messages)
-        super().__init__("\n".join(self.messages))
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
@@ -192,8 +184,8 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     """
     names = contract.names()
     plain = {key: _read_data(key, value) for key, value in config.items() if key not in names}
-    frame = parse(_Frame, {**plain, "cluster": _read_cluster(plain.get("cluster"))}, "")
-    errors = _cluster_errors(frame.cluster)
+    frame = parse(_Frame, {**plain, "cluster": clusters.spelled_out(plain.get("cluster"))}, "")
+    errors = clusters.errors(frame.cluster)
     if frame.base is not None and not isinstance(frame.base, str | list):
         errors.append(f"base={frame.base!r}: expected a hub id, a folder or a chain")
     base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
@@ -233,37 +225,12 @@ def read_place(config: Mapping[str, Any]) -> tuple[Cluster, str]:
     Raises:
         ConfigError: with every error of these two.
     """
-    plain = {"store": config.get("store"), "cluster": _read_cluster(config.get("cluster"))}
+    plain = {"store": config.get("store"), "cluster": clusters.spelled_out(config.get("cluster"))}
     place = parse(_Place, plain, "")
-    errors = _cluster_errors(place.cluster)
+    errors = clusters.errors(place.cluster)
     if errors:
         raise ConfigError(errors)
     return place.cluster, place.store
-
-
-def parse(kind: Any, plain: Any, key: str) -> Any:
-    """Validate `plain` as the dataclass `kind`; `key` is where it stands in the config.
-
-    Raises:
-        ConfigError: with every field that is missing, unknown, of the wrong type or out of range.
-    """
-    try:
-        # As JSON, because only there does strict mean types and still let mappings be dataclasses.
-        return TypeAdapter(kind).validate_json(json.dumps(plain))
-    except ValidationError as error:
-        raise ConfigError(_message(item, kind, key) for item in error.errors(include_url=False)) from None
-
-
-def _message(item: Any, kind: Any, key: str) -> str:
-    """One line of the form `key=value: what is wrong; what is allowed`."""
-    path = [str(part) for part in item["loc"] if not str(part).startswith("function-")]
-    full = ".".join([key, *path] if key else path)
-    if item["type"] == "missing" or item["input"] == "???":
-        return f"{full}: has no value; set it with {full}=..."
-    if item["type"] == "unexpected_keyword_argument":
-        fields = list(getattr(kind, "__dataclass_fields__", {})) if len(path) == 1 else []
-        return f"{full}: no such key{instead(path[-1], fields)}"
-    return f"{full}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
 def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
@@ -339,84 +306,7 @@ def _read_data(key: str, value: Any) -> Any:
     return {"hub" if is_hub_id(value) else "path": value, "fields": fields}
 
 
-def _read_cluster(cluster: Any) -> Any:
-    """Spell out the classes and stages of a cluster: what they do not say is the default's, or their class's.
-
-    What is not of the form that a cluster has is left to `parse`.
-    """
-    if not isinstance(cluster, dict) or not isinstance(cluster.get("default"), dict):
-        return cluster
-    default, classes, stages = cluster["default"], cluster.get("classes") or {}, cluster.get("stages") or {}
-    if not isinstance(classes, dict) or not isinstance(stages, dict):
-        return cluster
-    whole = {name: {**default, **own} if isinstance(own, dict) else own for name, own in classes.items()}
-    return {
-        **cluster,
-        "classes": whole,
-        "stages": {n: _read_needs(n, own, default, whole) for n, own in stages.items()},
-    }
-
-
-def _cluster_errors(cluster: Cluster) -> list[str]:
-    """What is wrong with a cluster beyond the form of its fields."""
-    names = contract.names()
-    unknown = sorted(cluster.stages.keys() - set(names))
-    return [
-        *(f"cluster.stages.{name}: no such stage{instead(name, names)}" for name in unknown),
-        *_short_times(cluster),
-        *_split_models(cluster),
-    ]
-
-
-def _split_models(cluster: Cluster) -> Iterator[str]:
-    """GPUs that cannot be shared out among copies of a model."""
-    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
-    for key, needs in named.items():
-        size = needs.tensor_parallel
-        if needs.gpus > 0 and needs.gpus % size:
-            allowed = ", ".join(str(n) for n in range(1, needs.gpus + 1) if needs.gpus % n == 0)
-            yield f"{key}.tensor_parallel={size}: does not divide {key}.gpus={needs.gpus}; allowed: {allowed}"
-        elif needs.replicas is not None and needs.gpus > 0 and needs.replicas * size > needs.gpus:
-            yield (
-                f"{key}.replicas={needs.replicas}: with {key}.tensor_parallel={size} they need "
-                f"{needs.replicas * size} GPUs, and {key}.gpus={needs.gpus}"
-            )
-
-
-def _short_times(cluster: Cluster) -> list[str]:
-    """Time limits that leave a job no time between its start and the signal to save."""
-    if cluster.launcher != "slurm":
-        return []
-    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
-    return [
-        f"{key}.time={needs.time}: minutes; a job is told to save and stop {cluster.grace} s before its end "
-        f"(cluster.grace), so it needs at least {2 * cluster.grace / 60:.1f} min"
-        for key, needs in named.items()
-        if 60 * needs.time < 2 * cluster.grace
-    ]
-
-
-def _read_needs(stage: str, own: Any, default: dict[str, Any], classes: dict[str, Any]) -> Any:
-    """What a stage needs: the name of a class, or fields, among them perhaps `class`."""
-    own = {"class": own} if isinstance(own, str) else own
-    if not isinstance(own, dict):
-        return own
-    name = own.get("class")
-    if name is not None and name not in classes:
-        raise ConfigError([f"cluster.stages.{stage}={name!r}: no such class of resources{instead(str(name), classes)}"])
-    fields = {field: value for field, value in own.items() if field != "class"}
-    return {**(classes[name] if name is not None else default), **fields}
-
-
 def is_hub_id(text: str) -> bool:
     """Whether `text` reads as a hub id, `owner/name`, and not as a path."""
     looks = re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", text) is not None
     return looks and not text.endswith(rows.SUFFIXES) and not Path(text).exists()
-
-
-def instead(wrong: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?` and what is allowed, to end a message with."""
-    allowed = list(allowed)
-    close = difflib.get_close_matches(wrong, allowed, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{hint}; allowed: {', '.join(allowed)}" if allowed else hint

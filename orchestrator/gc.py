@@ -26,7 +26,7 @@ from launch.node import NodeSpec
 from launch.order import Order
 from orchestrator import runs, view
 from orchestrator.command import DONE, FAILED, Command, Site
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 from orchestrator.runs import Wanted
 from stages import artifact, contract
 from stages.store import Store

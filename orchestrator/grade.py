@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, get_args
 
 from orchestrator.command import DONE, Command, Site
-from orchestrator.experiment import ConfigError, instead
+from orchestrator.refusal import ConfigError, instead
 from stages.grading import letters
 from stages.grading.scoring import Kind
 

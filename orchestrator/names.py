@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.experiment import ConfigError, instead
 from orchestrator.graph import Node
+from orchestrator.refusal import ConfigError, instead
 
 #: The shortest beginning of a fingerprint that counts as one.
 SHORTEST = 4

@@ -11,8 +11,8 @@ from pathlib import Path
 from launch import queue, slurm
 from launch.job import Allocation, Cluster
 from launch.queue import Unanswered
-from orchestrator.experiment import instead
 from orchestrator.finding import Finding
+from orchestrator.refusal import instead
 from stages import contract
 
 #: Commands that we call, and what is lacking without them; submitit looks for srun.

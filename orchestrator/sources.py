@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.node import InputSpec
-from orchestrator.experiment import ConfigError, Data, is_hub_id
+from orchestrator.experiment import Data, is_hub_id
+from orchestrator.refusal import ConfigError
 from stages import content, hub, rows
 from stages.contract import StageError
 from stages.hub import Repository

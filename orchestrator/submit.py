@@ -25,9 +25,9 @@ from launch.slurm import Full, Refused, Silent, Submission
 from orchestrator import orphans
 from orchestrator.arrays import Array, arrange
 from orchestrator.batch import batches, log, prepare, tidy
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
+from orchestrator.refusal import ConfigError
 from stages import contract
 from stages.store import Store
 

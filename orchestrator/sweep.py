@@ -15,8 +15,9 @@ from typing import TypeVar
 
 from orchestrator import chains, experiment
 from orchestrator.config import Composed
-from orchestrator.experiment import DATA, Benchmark, ConfigError, Diagnosis, Difference, Experiment, Step
+from orchestrator.experiment import DATA, Benchmark, Diagnosis, Difference, Experiment, Step
 from orchestrator.graph import Context, Graph, Node
+from orchestrator.refusal import ConfigError
 from orchestrator.sources import Sources
 
 Key = TypeVar("Key", bound=Hashable)

@@ -43,7 +43,7 @@ class OrchestratorLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """One return for each member, with its score; a member without one has failed if this is a search."""
         from orchestrator import config  # here, because Hydra imports this module in every Hydra application
-        from orchestrator.experiment import ConfigError
+        from orchestrator.refusal import ConfigError
 
         search = self._master.hydra.sweeper._target_ not in GRIDS
         direction = self._master.hydra.sweeper.get("direction")

@@ -33,7 +33,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Refuse what has no members, too many or no end; then sweep."""
-        from orchestrator.experiment import ConfigError  # here, as in the launcher
+        from orchestrator.refusal import ConfigError  # here, as in the launcher
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

@@ -31,12 +31,12 @@ def equal(gold: str, answer: str, units: bool) -> bool:
     """Whether Math-Verify says that two texts are one; the order matters: gold first."""
     from math_verify import verify
 
-    one, other = _parsed_gold(gold, units), parsed(answer, units)
+    one, other = parsed_gold(gold, units), parsed(answer, units)
     return not _are_apart(one[:1], other[:1]) and bool(verify(one, other, timeout_seconds=None))
 
 
 # A gold answer meets K answers, one soon after the other.
-_parsed_gold = lru_cache(maxsize=1_000)(parsed)
+parsed_gold = lru_cache(maxsize=1_000)(parsed)
 
 
 @cache

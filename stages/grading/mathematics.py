@@ -40,7 +40,7 @@ def equivalent(gold: str, answer: str) -> bool:
 
 def verified(gold: str, answer: str) -> bool:
     """What Math-Verify says. Where gold has variables it drops no units: to it the `ab` of `2ab` is one."""
-    units = not re.search("[a-zA-Z]", _WORDLESS.sub("", gold))
+    units = _has_units(gold)
     if not units:
         gold, answer = notation.without_unit(gold), notation.without_unit(answer)
     return expressions.equal(gold, answer, units)
@@ -49,9 +49,23 @@ def verified(gold: str, answer: str) -> bool:
 def readable(gold: str) -> bool:
     """Whether a gold answer is one: Math-Verify finds something in it, or it is at least words that can be compared."""
     text = notation.plain(gold)
+    if numerals.read(notation.without_unit(text)) is not None:
+        return True
+    if not _balanced(text) or not any(map(str.isalnum, text)):
+        return False
+    units = _has_units(text)
+    return bool(expressions.parsed_gold(text if units else notation.without_unit(text), units))
+
+
+def _has_units(gold: str) -> bool:
+    """Whether words and letters in a gold answer are units: it has no variable."""
+    return not re.search("[a-zA-Z]", _WORDLESS.sub("", gold))
+
+
+def _balanced(text: str) -> bool:
     depth = 0
     for brace in re.findall(r"\\.|[{}]", text, flags=re.DOTALL):
         depth += {"{": 1, "}": -1}.get(brace, 0)
         if depth < 0:
             return False
-    return depth == 0 and any(map(str.isalnum, text)) and bool(expressions.parsed(text, units=True))
+    return depth == 0

@@ -83,7 +83,8 @@ def test_node_json_says_all_that_a_worker_needs(tmp_path: Path, monkeypatch: pyt
     base = next(iter(found.nodes.values()))
     spec = read(store.job(base.stage, base.fingerprint))
     assert (spec.fingerprint, spec.identity) == (base.fingerprint, base.identity)
-    assert spec.resources == {"cpus": 1, "gpus": 0, "per_device_batch": 32, "graders": 1}
+    shares = {"tensor_parallel": 1, "replicas": None}
+    assert spec.resources == {"cpus": 1, "gpus": 0, "per_device_batch": 32, "graders": 1, **shares}
 
 
 def test_attempts_are_counted_even_if_the_counter_was_cut_short(

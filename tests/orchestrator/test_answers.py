@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import answers
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 
 
 def row(problem: int, sample: int = 0, **known: Any) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from orchestrator import browse
 from orchestrator.__main__ import main
 from orchestrator.answers import Answer, Problem
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
+from orchestrator.refusal import ConfigError
 from stages import artifact, evaluate
 from stages.identity import identity
 from stages.store import Store

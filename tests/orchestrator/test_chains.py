@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 from tests.conftest import study
 
 pytestmark = pytest.mark.usefixtures("toys")

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator import config
 from orchestrator.diagnoses import Diagnoses, write
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
+from orchestrator.refusal import ConfigError
 from tests.conftest import study
 
 pytestmark = pytest.mark.usefixtures("toys")

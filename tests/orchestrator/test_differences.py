@@ -17,7 +17,7 @@ from scipy import stats
 from orchestrator import config, differences, results, sweep
 from orchestrator.config import Composed
 from orchestrator.differences import Difference, Unpaired, average, paired
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 from tests.orchestrator.published import DIFFERENCES, GROUPS, Published, graded, samples
 
 pytestmark = pytest.mark.usefixtures("toys")

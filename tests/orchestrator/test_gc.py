@@ -15,9 +15,9 @@ from orchestrator import gc, runs
 from orchestrator.__main__ import main
 from orchestrator.batch import prepare
 from orchestrator.command import Command, Site
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
 from orchestrator.names import full
+from orchestrator.refusal import ConfigError
 from stages.store import Store
 from tests.conftest import carry_out, cluster, study
 

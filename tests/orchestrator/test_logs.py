@@ -13,9 +13,9 @@ from launch.order import Order, Task
 from orchestrator import logs
 from orchestrator.__main__ import main
 from orchestrator.command import Command, Study
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Graph, Node
 from orchestrator.names import full
+from orchestrator.refusal import ConfigError
 from stages.store import Store
 from tests.conftest import carry_out, study
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.experiment import ConfigError, Data
+from orchestrator.experiment import Data
+from orchestrator.refusal import ConfigError
 from orchestrator.sources import Sources
 from stages import artifact
 

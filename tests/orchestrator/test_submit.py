@@ -19,8 +19,8 @@ from launch import failure, queue
 from launch.claim import LEASE, Claim
 from orchestrator import follow, orphans, plan
 from orchestrator.command import Study
-from orchestrator.experiment import ConfigError
 from orchestrator.plan import Entry
+from orchestrator.refusal import ConfigError
 from orchestrator.submit import Submitted, Submitter
 from tests.conftest import carry_out
 from tests.slurm import head

@@ -12,8 +12,8 @@ import pytest
 from orchestrator import config, experiment, sweep
 from orchestrator.__main__ import main
 from orchestrator.config import Composed
-from orchestrator.experiment import ConfigError
 from orchestrator.graph import Node
+from orchestrator.refusal import ConfigError
 from tests.orchestrator.test_main import messages
 
 GRID = ("rejuvenate.alpha=0.4,0.5", "rejuvenate.rho=0.01,0.02")

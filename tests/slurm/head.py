@@ -13,7 +13,7 @@ from typing import Any
 import tests.conftest
 from orchestrator import __main__ as command_line
 from orchestrator.__main__ import Command, Study
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 
 #: Ten nodes in four levels: a shared base, three trainings of which two continue, two sweeps of probes.
 VARIANTS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.experiment import ConfigError
+from orchestrator.refusal import ConfigError
 from tests.slurm.cluster import Cluster
 from tests.slurm.head import VARIANTS
 from tests.slurm.toy import TRAIN, Toy

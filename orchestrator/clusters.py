@@ -1,0 +1,79 @@
+"""Clusters: conf/cluster as it is written, spelled out for every stage, and what is wrong with it beyond its form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from launch.job import Cluster
+from orchestrator.refusal import ConfigError, instead
+from stages import contract
+
+
+def spelled_out(cluster: Any) -> Any:
+    """Spell out the classes and stages of a cluster: what they do not say is the default's, or their class's.
+
+    What is not of the form that a cluster has is left to `parse`.
+    """
+    if not isinstance(cluster, dict) or not isinstance(cluster.get("default"), dict):
+        return cluster
+    default, classes, stages = cluster["default"], cluster.get("classes") or {}, cluster.get("stages") or {}
+    if not isinstance(classes, dict) or not isinstance(stages, dict):
+        return cluster
+    whole = {name: {**default, **own} if isinstance(own, dict) else own for name, own in classes.items()}
+    return {
+        **cluster,
+        "classes": whole,
+        "stages": {n: _read_needs(n, own, default, whole) for n, own in stages.items()},
+    }
+
+
+def errors(cluster: Cluster) -> list[str]:
+    """What is wrong with a cluster beyond the form of its fields."""
+    names = contract.names()
+    unknown = sorted(cluster.stages.keys() - set(names))
+    return [
+        *(f"cluster.stages.{name}: no such stage{instead(name, names)}" for name in unknown),
+        *_short_times(cluster),
+        *_split_models(cluster),
+    ]
+
+
+def _split_models(cluster: Cluster) -> Iterator[str]:
+    """GPUs that cannot be shared out among copies of a model."""
+    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
+    for key, needs in named.items():
+        size = needs.tensor_parallel
+        if needs.gpus > 0 and needs.gpus % size:
+            allowed = ", ".join(str(n) for n in range(1, needs.gpus + 1) if needs.gpus % n == 0)
+            yield f"{key}.tensor_parallel={size}: does not divide {key}.gpus={needs.gpus}; allowed: {allowed}"
+        elif needs.replicas is not None and needs.gpus > 0 and needs.replicas * size > needs.gpus:
+            yield (
+                f"{key}.replicas={needs.replicas}: with {key}.tensor_parallel={size} they need "
+                f"{needs.replicas * size} GPUs, and {key}.gpus={needs.gpus}"
+            )
+
+
+def _short_times(cluster: Cluster) -> list[str]:
+    """Time limits that leave a job no time between its start and the signal to save."""
+    if cluster.launcher != "slurm":
+        return []
+    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
+    return [
+        f"{key}.time={needs.time}: minutes; a job is told to save and stop {cluster.grace} s before its end "
+        f"(cluster.grace), so it needs at least {2 * cluster.grace / 60:.1f} min"
+        for key, needs in named.items()
+        if 60 * needs.time < 2 * cluster.grace
+    ]
+
+
+def _read_needs(stage: str, own: Any, default: dict[str, Any], classes: dict[str, Any]) -> Any:
+    """What a stage needs: the name of a class, or fields, among them perhaps `class`."""
+    own = {"class": own} if isinstance(own, str) else own
+    if not isinstance(own, dict):
+        return own
+    name = own.get("class")
+    if name is not None and name not in classes:
+        raise ConfigError([f"cluster.stages.{stage}={name!r}: no such class of resources{instead(str(name), classes)}"])
+    fields = {field: value for field, value in own.items() if field != "class"}
+    return {**(classes[name] if name is not None else default), **fields}

@@ -1,0 +1,51 @@
+"""What is wrong with a config: every error names its key, its value and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+
+class ConfigError(Exception):
+    """The config is wrong. `messages` are all of its errors, each with the full key, the value and what is allowed."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = list(messages)
+        super().__init__("\n".join(self.messages))
+
+
+def parse(kind: Any, plain: Any, key: str) -> Any:
+    """Validate `plain` as the dataclass `kind`; `key` is where it stands in the config.
+
+    Raises:
+        ConfigError: with every field that is missing, unknown, of the wrong type or out of range.
+    """
+    try:
+        # As JSON, because only there does strict mean types and still let mappings be dataclasses.
+        return TypeAdapter(kind).validate_json(json.dumps(plain))
+    except ValidationError as error:
+        raise ConfigError(_message(item, kind, key) for item in error.errors(include_url=False)) from None
+
+
+def _message(item: Any, kind: Any, key: str) -> str:
+    """One line of the form `key=value: what is wrong; what is allowed`."""
+    path = [str(part) for part in item["loc"] if not str(part).startswith("function-")]
+    full = ".".join([key, *path] if key else path)
+    if item["type"] == "missing" or item["input"] == "???":
+        return f"{full}: has no value; set it with {full}=..."
+    if item["type"] == "unexpected_keyword_argument":
+        fields = list(getattr(kind, "__dataclass_fields__", {})) if len(path) == 1 else []
+        return f"{full}: no such key{instead(path[-1], fields)}"
+    return f"{full}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def instead(wrong: str, allowed: Iterable[str]) -> str:
+    """`; did you mean 'x'?` and what is allowed, to end a message with."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(wrong, allowed, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{hint}; allowed: {', '.join(allowed)}" if allowed else hint
