@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
