@@ -206,14 +206,14 @@ class _Expansion:
             self._graph.scores[variant, name] = self._step(step, context, f"{variant}.{name}")
 
     def _contamination(self, start: Context, sets_of: dict[str, Context]) -> None:
-        """Where a benchmark's problems are looked for in what is trained on."""
+        """Where a benchmark's problems are looked for: in the data that this study trains on."""
         if "contamination" not in self._experiment.stages:
             return
         for name, sets in sets_of.items():
             if self._experiment.benchmarks[name].group == "validation":  # part of the data by design
                 continue
             for kind in ("demonstrations", "problems"):
-                if kind in start:
+                if kind in start and start[kind].fingerprint in self._graph.sources:
                     step = Step("contamination", {}, f"benchmark.{name}")
                     context = {**sets, "corpus": start[kind]}
                     with _Collecting(self._errors):
