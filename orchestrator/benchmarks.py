@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from orchestrator.graph import Graph, Node
 from orchestrator.refusal import ConfigError
-from orchestrator.sources import CHECKED_BYTES, Source
+from orchestrator.sources import CHECKED_BYTES, Source, Sources
 from stages import problems, prompts, rows
 from stages.contract import Input, StageError
 from stages.store import Store
 
 
-def check(source: Source, config: Any, key: str) -> None:
-    """Refuse a benchmark in a file of this machine that its stage would refuse.
+def check(source: Source, config: Any, key: str, sources: Sources) -> None:
+    """Refuse a benchmark in a file of this machine that its stage would refuse; a pass is remembered.
 
     Only its gold answers in mathematics are left to the stage: to parse them takes long, and may hang.
 
@@ -25,16 +26,21 @@ def check(source: Source, config: Any, key: str) -> None:
     file = _file(source.path, source.reading.get("file"))
     if file is None or file.suffix == ".parquet" or file.stat().st_size > CHECKED_BYTES:
         return
+    asked = [source.reading, config.kind, config.problems, config.shuffle_choices, config.template]
     try:
-        found = problems.read(
-            rows.load(_input(source, source.path)),
-            kind=config.kind,
-            expected=config.problems,
-            shuffle=config.shuffle_choices,
-        )
-        prompts.render(config.template, found[0])
+        sources.once(file, f"problems {json.dumps(asked)}", lambda: _check(source, config))
     except StageError as error:
         raise ConfigError([f"{key}={source.name}: {error}"]) from None
+
+
+def _check(source: Source, config: Any) -> None:
+    found = problems.read(
+        rows.load(_input(source, source.path)),
+        kind=config.kind,
+        expected=config.problems,
+        shuffle=config.shuffle_choices,
+    )
+    prompts.render(config.template, found[0])
 
 
 def shown(graph: Graph, store: Store) -> Iterator[tuple[str, str]]:

@@ -195,7 +195,7 @@ class _Expansion:
                     if data is not None
                 }
                 if config is not None:
-                    benchmarks.check(sources["benchmark"], config, keys["benchmark"])
+                    benchmarks.check(sources["benchmark"], config, keys["benchmark"], self._sources)
                 found[name] = dict(sources)
         return found
 

@@ -7,6 +7,7 @@ So moved equal bytes re-run nothing, and edited bytes re-run what depends on the
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,9 +164,13 @@ class Sources:
         _check_file(file, where)
         if file.suffix == ".parquet" or file.stat().st_size > CHECKED_BYTES:
             return
-        key = f"{file}:{stamp(file.stat())}:rows {json.dumps(fields, sort_keys=True)}"
+        self.once(file, f"rows {json.dumps(fields, sort_keys=True)}", lambda: _check_rows(file, fields, where))
+
+    def once(self, file: Path, what: str, check: Callable[[], None]) -> None:
+        """Do a check of a file, which raises if it fails. A pass is remembered as long as the file is the same."""
+        key = f"{file}:{stamp(file.stat())}:{what}"
         if not self._memory.get(key):
-            _check_rows(file, fields, where)
+            check()
             self._memory.put(key, True)
 
 

@@ -45,6 +45,7 @@ _NOT_STAGES = {
     "contract",
     "hub",
     "identity",
+    "lifeline",
     "problems",
     "progress",
     "prompts",

@@ -6,7 +6,6 @@ Prompts are handed out one at a time, to whichever copy finished one, so no copy
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import itertools
 import multiprocessing
 import os
@@ -22,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from stages import lifeline
 from stages.contract import Input, Resources, StageError
 from stages.generation.engine import Completion, Engine, Sampling, load_one
 
@@ -234,9 +234,7 @@ def _listen(post: Connection, arrived: queue.SimpleQueue[Any]) -> None:
 
 def _die_with(parent: int) -> None:
     """Let the kernel end this process when the one that started it ends, also when this one hangs in C code."""
-    parent_death = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
-    if hasattr(ctypes.CDLL(None), "prctl"):
-        ctypes.CDLL(None).prctl(parent_death, signal.SIGKILL)
+    lifeline.end_with_parent()
     if os.getppid() != parent:  # it died before the call
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle

@@ -6,7 +6,6 @@ Such a grade counts as wrong in pass@1 and as -1 in a reward; `check_errors` sto
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -22,6 +21,7 @@ from types import TracebackType
 
 from pebble import ProcessExpired, ProcessPool
 
+from stages import lifeline
 from stages.contract import StageError
 from stages.grading import scoring
 from stages.grading.mathematics import MAX_ANSWER
@@ -114,13 +114,11 @@ class Graders:
             place: reasons.get(gold, long) for place, gold in enumerate(golds) if place not in short or gold in reasons
         }
 
-    def _scheduled(self, gold: str, answer: str) -> Future[Outcome]:
-        return self._pool.schedule(_equivalent, args=[gold, answer, self._check_golds], timeout=PATIENCE)
-
     def _compared(self, gold: str, answer: str) -> Pending:
         key = gold, answer
         if key not in self._known:
-            self._known[key] = Pending(answer, self._scheduled(gold, answer))
+            future = self._pool.schedule(_equivalent, args=[*key, self._check_golds], timeout=PATIENCE)
+            self._known[key] = Pending(answer, future)
             if len(self._known) > KNOWN:
                 self._known.popitem(last=False)
         self._known.move_to_end(key)
@@ -170,11 +168,9 @@ def _confine() -> None:
 
     The parent is the server of `_context`, which ends when the process does that has the pool.
     """
-    parent_death = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
-    if hasattr(ctypes.CDLL(None), "prctl"):
-        ctypes.CDLL(None).prctl(parent_death, signal.SIGKILL)
-        if os.getppid() == 1:  # it died before the call
-            os._exit(1)
+    lifeline.end_with_parent()
+    if os.getppid() == 1:  # it died before the call
+        os._exit(1)
     scoring.equivalent("math", "2a", "a+a")  # what is imported on first use is no answer's doing
     _limit_memory()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
