@@ -26,6 +26,10 @@ class Allocation(Resources):
         at_once: elements of a job array that may run at the same time; null for all.
         segments: jobs that a stage may take one after the other, where the site lets no job requeue itself.
         sbatch: further options of `sbatch`, long name -> value.
+        rollout_nodes: machines of them that a rollout server has to itself; the policy is trained on the others.
+        gpu_memory: GB of one GPU; null: not known, and a plan refuses nothing for lack of it.
+        gpu_tflops: dense bfloat16 TFLOP/s of one GPU, as its maker gives them; null: not known, and a plan counts GPU
+            hours from records alone.
     """
 
     nodes: Annotated[int, Field(ge=1)] = 1
@@ -40,6 +44,9 @@ class Allocation(Resources):
     at_once: Annotated[int, Field(ge=1)] | None = None
     segments: Annotated[int, Field(ge=1)] = 1
     sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
+    rollout_nodes: Annotated[int, Field(ge=0)] = 0
+    gpu_memory: Annotated[float, Field(gt=0)] | None = None
+    gpu_tflops: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def seen(self) -> Resources:
@@ -48,7 +55,7 @@ class Allocation(Resources):
 
     def ranks(self, distributed: bool) -> int:
         """Processes on each machine."""
-        return (self.processes or max(1, self.gpus)) if distributed else 1
+        return (self.processes or max(1, self.gpus - self.rollout_gpus)) if distributed else 1
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))

@@ -50,7 +50,7 @@ class NodeSpec:
     identity: dict[str, Any]
     inputs: dict[str, InputSpec]
     continues: list[tuple[int, str]]
-    resources: dict[str, int]
+    resources: dict[str, Any]
 
     def write(self, folder: Path) -> None:
         """Write `folder/node.json`, whole or not at all."""

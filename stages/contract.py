@@ -15,6 +15,7 @@ and, where they apply,
     DISTRIBUTED: bool                 runs as one process per GPU, each calling `run`, under torch.distributed
     SAVES: bool                       saves when `context.stopping()`, raises Interrupted, and continues from there
     check(config) -> list[str]        what the types of the fields cannot say ("batch: 30 is not ... ")
+    fits(config, resources, world) -> list[str]   what keeps it from running so, in `world` processes
 
 torch, transformers, trl, vllm and datasets are imported inside `run` only, from the folders below `stages/`.
 """
@@ -28,7 +29,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
@@ -41,6 +42,7 @@ from stages.saved import Saved
 #: The light modules beside the stages that are not stages themselves.
 _NOT_STAGES = {
     "artifact",
+    "batches",
     "content",
     "contract",
     "hub",
@@ -101,6 +103,15 @@ class Resources:
         graders: worker processes that grade answers.
         tensor_parallel: GPUs that hold one copy of a model which generates.
         replicas: copies of that model, which share the prompts; null for as many as the GPUs hold (one without GPUs).
+        sharding: of a training over its processes: `none` keeps all of it in each (DDP), `fsdp2` cuts parameters,
+            gradients and optimizer into equal parts.
+        checkpointing: whether activations are computed again in the backward pass; null for on GPUs alone.
+        rollouts: where the engine of a GRPO run is: `colocate`, in the training processes; `server`, in a process of
+            its own, which has `rollout_gpus`.
+        rollout_gpus: GPUs of the rollout server on each of its machines.
+        engine_memory: share of a GPU's memory for a colocated engine.
+        sleep: whether a colocated engine gives its memory back while the policy is trained.
+        patience: seconds without any progress after which a training counts as hung, and is stopped.
     """
 
     cpus: Annotated[int, Field(ge=1)] = 1
@@ -109,6 +120,13 @@ class Resources:
     graders: Annotated[int, Field(ge=1)] = 1
     tensor_parallel: Annotated[int, Field(ge=1)] = 1
     replicas: Annotated[int, Field(ge=1)] | None = None
+    sharding: Literal["none", "fsdp2"] = "none"
+    checkpointing: bool | None = None
+    rollouts: Literal["colocate", "server"] = "colocate"
+    rollout_gpus: Annotated[int, Field(ge=0)] = 0
+    engine_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    sleep: bool = False
+    patience: Annotated[int, Field(ge=10)] = 1800
 
     @property
     def copies(self) -> int:

@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from stages.contract import Context
 
-VERSION = 1
+VERSION = 2
 MAKES = ("checkpoint",)
 DISTRIBUTED = True
 SAVES = True
@@ -34,11 +34,22 @@ class Config:
         prompts: problems per rollout batch [data.train_batch_size].
         completions: completions per problem [actor_rollout_ref.rollout.n].
         mini_batch: problems per optimizer step; divides `prompts` [actor.ppo_mini_batch_size].
-        learning_rate: of AdamW, constant, no warm-up [actor.optim.lr].
+        passes: over a rollout batch [actor.ppo_epochs].
+        aggregation: of the loss of tokens: the mean over the tokens of a completion, then over completions; or the
+            mean over the tokens of a mini-batch [actor.loss_agg_mode].
+        advantage_std: whether a group's rewards are divided by their standard deviation, beside the mean that is taken
+            off them [algorithm.norm_adv_by_std_in_grpo].
+        learning_rate: of AdamW [actor.optim.lr].
+        schedule: of the learning rate; constant has no warm-up and no decay [actor.optim.lr_scheduler_type].
         beta: coefficient of the KL term in the loss; 0 needs no reference [actor.kl_loss_coef].
+        kl_estimator: low_var_kl is Schulman's k3, non-negative and unbiased [actor.kl_loss_type].
+        entropy_coefficient: of the entropy bonus in the loss [actor.entropy_coeff].
         clip_low, clip_high: how far the probability ratio may leave 1 [actor.clip_ratio_low, clip_ratio_high].
         dual_clip: bound of the ratio where the advantage is negative, None for none [actor.clip_ratio_c, 3.0].
-        temperature, top_p: of the rollouts.
+        dynamic_sampling: whether groups whose rewards are all equal are dropped, and further problems rolled out in
+            their place (DAPO, arXiv 2503.14476) [algorithm.filter_groups.enable].
+        max_draws: times that problems are drawn for a rollout batch at most [filter_groups.max_num_gen_batches].
+        temperature, top_p: of the rollouts [rollout.temperature, rollout.top_p].
         max_prompt: tokens; problems with a longer prompt are left out and counted [data.max_prompt_length].
         max_new_tokens: tokens of a completion [data.max_response_length].
         weight_decay: of AdamW [actor.optim.weight_decay, 0.01].
@@ -51,20 +62,30 @@ class Config:
         compute_dtype: of the forward and backward pass.
         validate_every: rollouts between two validations, which also run before the first and after the last;
             0 for none [trainer.test_freq].
-        validation_temperature: of the validation's samples, top-p 1 [val_kwargs.temperature].
+        validation_temperature, validation_top_p: of the validation's samples [val_kwargs.temperature, top_p].
         validation_problems: the last rows of the data, held out: they are never trained on, validated or not.
         validation_samples: completions per held-out problem [val_kwargs.n].
+        distances: models whose distance to the policy is measured at every step, on sampled rows of its matrices:
+            `start` is the checkpoint of the start, `base` the experiment's base model.
     """
 
     rollouts: Count
     prompts: Count
     completions: Annotated[int, Field(ge=2)]
     mini_batch: Count
+    passes: Count
+    aggregation: Literal["seq-mean-token-mean", "token-mean"]
+    advantage_std: bool
     learning_rate: Positive
+    schedule: Literal["constant"]
     beta: NotNegative
+    kl_estimator: Literal["low_var_kl"]
+    entropy_coefficient: NotNegative
     clip_low: Annotated[float, Field(gt=0, lt=1)]
     clip_high: Positive
     dual_clip: Annotated[float, Field(gt=1)] | None
+    dynamic_sampling: bool
+    max_draws: Count
     temperature: Positive
     top_p: Share
     max_prompt: Count
@@ -80,17 +101,19 @@ class Config:
     compute_dtype: Literal["float32", "bfloat16"]
     validate_every: Annotated[int, Field(ge=0)]
     validation_temperature: NotNegative
+    validation_top_p: Share
     validation_problems: Annotated[int, Field(ge=0)]
     validation_samples: Count
+    distances: list[Literal["start", "base"]]
 
     @property
     def steps_per_rollout(self) -> int:
         """Optimizer steps on one rollout batch."""
-        return self.prompts // self.mini_batch
+        return self.prompts // self.mini_batch * self.passes
 
 
 def takes(config: Config) -> tuple[str, ...]:
-    return ("checkpoint", "problems")
+    return ("checkpoint", "problems", *(("base",) if "base" in config.distances else ()))
 
 
 def check(config: Config) -> list[str]:

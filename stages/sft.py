@@ -39,7 +39,9 @@ class Config:
         learning_rate: of AdamW.
         schedule: of the learning rate; constant has no warm-up and no decay.
         batch: sequences per optimizer step, over all devices.
-        max_length: tokens of prompt, completion and eos; a longer row is an error.
+        max_length: tokens of prompt, completion and eos.
+        overlong: what becomes of a longer row: `cut` as LLaMA-Factory does, prompt and response in proportion and
+            without the eos; `drop`; or `error`.
         samples: rows, the first in file order; null takes all.
         seed: of the order of the rows.
         adam_beta1: decay of the first moment.
@@ -56,6 +58,7 @@ class Config:
     schedule: Literal["constant"]
     batch: Count
     max_length: Annotated[int, Field(ge=2)]
+    overlong: Literal["cut", "drop", "error"]
     samples: Count | None
     seed: Annotated[int, Field(ge=0)]
     adam_beta1: Beta

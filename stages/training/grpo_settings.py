@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from trl import GRPOConfig
 
+from stages.batches import split
 from stages.contract import Context
 from stages.grpo import Config
 from stages.training import trainer_settings
-from stages.training.batches import split
 
 
 def arguments(config: Config, context: Context) -> GRPOConfig:

@@ -14,11 +14,11 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
+from stages.batches import split
 from stages.contract import Context, StageError
 from stages.modeling.checkpoint import load_model, load_tokenizer
 from stages.sft import Config
 from stages.training import checkpoints, ranks, saving, sft_data, trainer_settings
-from stages.training.batches import split
 
 #: Optimizer steps between two saves inside an epoch; every epoch ends with one.
 SAVE_EVERY = 250

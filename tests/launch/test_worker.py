@@ -11,7 +11,7 @@ from launch import failure, worker
 from launch.node import InputSpec, NodeSpec, read
 from orchestrator import plan
 from stages import contract
-from stages.contract import StageError
+from stages.contract import Resources, StageError
 from tests.conftest import carry_out, study
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -83,8 +83,7 @@ def test_node_json_says_all_that_a_worker_needs(tmp_path: Path, monkeypatch: pyt
     base = next(iter(found.nodes.values()))
     spec = read(store.job(base.stage, base.fingerprint))
     assert (spec.fingerprint, spec.identity) == (base.fingerprint, base.identity)
-    shares = {"tensor_parallel": 1, "replicas": None}
-    assert spec.resources == {"cpus": 1, "gpus": 0, "per_device_batch": 32, "graders": 1, **shares}
+    assert Resources(**spec.resources) == Resources(cpus=1, gpus=0, per_device_batch=32, graders=1)
 
 
 def test_attempts_are_counted_even_if_the_counter_was_cut_short(

@@ -21,6 +21,7 @@ CONFIG = sft.Config(
     schedule="constant",
     batch=4,
     max_length=96,
+    overlong="error",
     samples=None,
     seed=0,
     adam_beta1=0.9,

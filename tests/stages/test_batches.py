@@ -2,8 +2,8 @@
 
 import pytest
 
+from stages.batches import split
 from stages.contract import StageError
-from stages.training.batches import split
 
 SPLITS = [
     ((32, 8, 2), (8, 2)),
