@@ -11,12 +11,17 @@ def split(key: str, batch: int, per_device: int, world: int) -> tuple[int, int]:
     `per_device` is the most that a device may take at once; the largest divisor of its share is taken.
     `split("batch", 1024, 8, 8)` is `(8, 16)`, `split("batch", 96, 20, 1)` is `(16, 6)`. `key` names the batch.
     """
-    if batch % world:
-        possible = [devices for devices in range(1, batch + 1) if batch % devices == 0]
-        raise StageError(
-            f"{key}={batch}: so many sequences per step cannot be split over {world} devices; "
-            f"possible numbers of devices: {', '.join(map(str, possible))}"
-        )
+    wrong = misfit(key, batch, world)
+    if wrong is not None:
+        raise StageError(wrong)
     share = batch // world
     micro = max(size for size in range(1, min(per_device, share) + 1) if share % size == 0)
     return micro, share // micro
+
+
+def misfit(key: str, batch: int, world: int) -> str | None:
+    """Why `batch` sequences cannot be shared out over `world` devices, and over how many they can; None if they can."""
+    if batch % world == 0:
+        return None
+    possible = ", ".join(str(devices) for devices in range(1, batch + 1) if batch % devices == 0)
+    return f"{key}={batch}: cannot be shared out equally over {world} devices; possible numbers of devices: {possible}"

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.contract import Context
+from stages import batches
+from stages.contract import Context, Resources
 
 VERSION = 2
 MAKES = ("checkpoint",)
@@ -129,6 +130,16 @@ def check(config: Config) -> list[str]:
     if config.dtype == "bfloat16" and config.compute_dtype == "float32":
         errors.append("compute_dtype: float32, but parameters of dtype bfloat16 compute in bfloat16")
     return errors
+
+
+def fits(config: Config, resources: Resources, world: int) -> list[str]:
+    """What keeps this recipe from running in `world` processes, with these resources."""
+    wrong = [batches.misfit("mini_batch x completions", config.mini_batch * config.completions, world)]
+    if config.dynamic_sampling:  # every process draws, keeps and refills whole groups, as many as the others
+        wrong.append(batches.misfit("prompts", config.prompts, world))
+    if config.engine == "transformers" and resources.rollouts == "server":
+        wrong.append("engine=transformers: has no rollout server; set engine=vllm, or rollouts=colocate in the cluster")
+    return [message for message in wrong if message is not None]
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.contract import Context
+from stages import batches
+from stages.contract import Context, Resources
 
 VERSION = 1
 MAKES = ("checkpoint",)
@@ -71,6 +72,12 @@ class Config:
 
 def takes(config: Config) -> tuple[str, ...]:
     return ("checkpoint", "demonstrations")
+
+
+def fits(config: Config, resources: Resources, world: int) -> list[str]:
+    """What keeps this recipe from running in `world` processes."""
+    wrong = batches.misfit("batch", config.batch, world)
+    return [] if wrong is None else [wrong]
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

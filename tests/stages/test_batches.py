@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.batches import split
+from stages.batches import misfit, split
 from stages.contract import StageError
 
 SPLITS = [
@@ -27,3 +27,10 @@ def test_a_batch_is_split_into_equal_micro_batches(given: tuple[int, int, int], 
 def test_an_impossible_split_names_the_possible_ones() -> None:
     with pytest.raises(StageError, match="batch=12: .* 8 devices; possible .*: 1, 2, 3, 4, 6, 12"):
         split("batch", 12, 4, 8)
+
+
+def test_what_can_be_split_has_nothing_wrong() -> None:
+    assert misfit("batch", 12, 6) is None
+    assert misfit("batch", 12, 5) == (
+        "batch=12: cannot be shared out equally over 5 devices; possible numbers of devices: 1, 2, 3, 4, 6, 12"
+    )

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from stages import grpo
+from stages.contract import Resources
 
 PLAIN: dict[str, Any] = {
     "rollouts": 4,
@@ -75,3 +76,19 @@ def test_what_the_types_cannot_say(chosen: dict[str, Any], message: str) -> None
 def test_values_out_of_range_are_refused(chosen: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         config(**chosen)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "resources", "world", "message"),
+    [
+        ({}, {}, 3, "mini_batch x completions=8: cannot be shared out equally over 3 devices"),
+        ({"dynamic_sampling": True}, {}, 8, "prompts=4: cannot be shared out equally over 8 devices; possible numbers"),
+        ({}, {"rollouts": "server"}, 1, "engine=transformers: has no rollout server; set engine=vllm, or rollouts="),
+    ],
+)
+def test_what_does_not_fit_so_many_processes(
+    chosen: dict[str, Any], resources: dict[str, Any], world: int, message: str
+) -> None:
+    assert grpo.fits(config(), Resources(), 8) == []
+    (found,) = grpo.fits(config(**chosen), Resources(**resources), world)
+    assert found.startswith(message)

@@ -179,3 +179,10 @@ def test_the_loss_is_the_mean_over_the_response_tokens_of_the_batch(inputs, tmp_
 def test_a_batch_larger_than_the_data_is_refused(inputs, tmp_path):
     with pytest.raises(StageError, match="batch: 11 sequences, but there are only 10 rows"):
         sft.run(replace(CONFIG, batch=11), _context(inputs, tmp_path))
+
+
+def test_a_batch_has_to_be_shared_out_equally() -> None:
+    assert sft.fits(CONFIG, Resources(), 2) == []
+    assert sft.fits(CONFIG, Resources(), 3) == [
+        "batch=4: cannot be shared out equally over 3 devices; possible numbers of devices: 1, 2, 4"
+    ]
