@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from launch.job import Cluster
+from launch.job import Allocation, Cluster
 from orchestrator.refusal import ConfigError, instead
 from stages import contract
 
@@ -36,13 +36,45 @@ def errors(cluster: Cluster) -> list[str]:
         *(f"cluster.stages.{name}: no such stage{instead(name, names)}" for name in unknown),
         *_short_times(cluster),
         *_split_models(cluster),
+        *_rollouts(cluster),
     ]
+
+
+def _named(cluster: Cluster) -> dict[str, Allocation]:
+    """What is asked for, by the key that says so."""
+    return {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
+
+
+def _rollouts(cluster: Cluster) -> Iterator[str]:
+    """A rollout server without GPUs, or one that leaves none to train on."""
+    for key, needs in _named(cluster).items():
+        gpus, nodes = needs.rollout_gpus, needs.rollout_nodes
+        if needs.rollouts == "colocate":
+            yield from (
+                f"{key}.{field}={value}: has no effect with {key}.rollouts=colocate; set {key}.rollouts=server"
+                for field, value in (("rollout_gpus", gpus), ("rollout_nodes", nodes))
+                if value
+            )
+            continue
+        if gpus and gpus >= needs.gpus:
+            yield f"{key}.rollout_gpus={gpus}: leaves no GPU to train on; allowed: below {key}.gpus={needs.gpus}"
+        if nodes and nodes >= needs.nodes:
+            yield f"{key}.rollout_nodes={nodes}: leaves no machine to train on; allowed: below {key}.nodes={needs.nodes}"
+        if needs.gpus and not gpus and not nodes:
+            yield (
+                f"{key}.rollouts=server: has no GPU of its own; set {key}.rollout_gpus (below {key}.gpus={needs.gpus}) "
+                f"or {key}.rollout_nodes (below {key}.nodes={needs.nodes})"
+            )
+        if gpus % needs.tensor_parallel:
+            yield (
+                f"{key}.tensor_parallel={needs.tensor_parallel}: does not divide {key}.rollout_gpus={gpus}, "
+                "the GPUs of the rollout server"
+            )
 
 
 def _split_models(cluster: Cluster) -> Iterator[str]:
     """GPUs that cannot be shared out among copies of a model."""
-    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
-    for key, needs in named.items():
+    for key, needs in _named(cluster).items():
         size = needs.tensor_parallel
         if needs.gpus > 0 and needs.gpus % size:
             allowed = ", ".join(str(n) for n in range(1, needs.gpus + 1) if needs.gpus % n == 0)
@@ -58,11 +90,10 @@ def _short_times(cluster: Cluster) -> list[str]:
     """Time limits that leave a job no time between its start and the signal to save."""
     if cluster.launcher != "slurm":
         return []
-    named = {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
     return [
         f"{key}.time={needs.time}: minutes; a job is told to save and stop {cluster.grace} s before its end "
         f"(cluster.grace), so it needs at least {2 * cluster.grace / 60:.1f} min"
-        for key, needs in named.items()
+        for key, needs in _named(cluster).items()
         if 60 * needs.time < 2 * cluster.grace
     ]
 

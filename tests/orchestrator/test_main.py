@@ -113,6 +113,34 @@ def test_gpus_that_cannot_be_shared_out_among_copies_of_a_model(
     assert message.startswith(f"cluster.stages.evaluate.{wrong}")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "wrong"),
+    [
+        ("{gpus: 8, rollout_gpus: 2}", "rollout_gpus=2: has no effect with cluster.stages.grpo.rollouts=colocate; set"),
+        ("{gpus: 8, rollouts: server}", "rollouts=server: has no GPU of its own; set cluster.stages.grpo.rollout_gpus"),
+        ("{gpus: 8, rollouts: server, rollout_gpus: 8}", "rollout_gpus=8: leaves no GPU to train on; allowed: below"),
+        (
+            "{gpus: 8, nodes: 2, rollouts: server, rollout_nodes: 2}",
+            "rollout_nodes=2: leaves no machine to train on; allowed: below cluster.stages.grpo.nodes=2",
+        ),
+        (
+            "{gpus: 8, rollouts: server, rollout_gpus: 3, tensor_parallel: 2}",
+            "tensor_parallel=2: does not divide cluster.stages.grpo.rollout_gpus=3, the GPUs of the rollout server",
+        ),
+    ],
+)
+def test_a_rollout_server_has_gpus_and_leaves_some(
+    capsys: pytest.CaptureFixture[str], chosen: str, wrong: str
+) -> None:
+    (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", f"cluster.stages.grpo={chosen}")
+    assert message.startswith(f"cluster.stages.grpo.{wrong}")
+
+
+def test_a_rollout_server_on_a_machine_without_gpus_needs_none(tmp_path: Path) -> None:
+    chosen = "cluster.stages.grpo={rollouts: server}"
+    assert main(["plan", "+experiment=tiny_math", "grpo.engine=vllm", f"store={tmp_path}", "+" + chosen]) == 0
+
+
 def test_a_time_limit_that_leaves_no_time(capsys: pytest.CaptureFixture[str]) -> None:
     (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", "+cluster.classes.cpu.time=2")
     assert message.startswith("cluster.stages.rejuvenate.time=2: minutes; a job is told to save and stop 120 s")
