@@ -59,7 +59,8 @@ def _rollouts(cluster: Cluster) -> Iterator[str]:
         if gpus and gpus >= needs.gpus:
             yield f"{key}.rollout_gpus={gpus}: leaves no GPU to train on; allowed: below {key}.gpus={needs.gpus}"
         if nodes and nodes >= needs.nodes:
-            yield f"{key}.rollout_nodes={nodes}: leaves no machine to train on; allowed: below {key}.nodes={needs.nodes}"
+            allowed = f"below {key}.nodes={needs.nodes}"
+            yield f"{key}.rollout_nodes={nodes}: leaves no machine to train on; allowed: {allowed}"
         if needs.gpus and not gpus and not nodes:
             yield (
                 f"{key}.rollouts=server: has no GPU of its own; set {key}.rollout_gpus (below {key}.gpus={needs.gpus}) "

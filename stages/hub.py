@@ -23,6 +23,9 @@ Kind = Literal["model", "dataset"]
 #: Files that say how a repository is to be read; and one that every repository has.
 CARDS = ("README.md", ".huggingface.yaml", "dataset_infos.json", "config.json", ".gitattributes")
 
+#: Files that say what a model is, of which the tokenizer is the largest, with some megabytes.
+DESCRIBING = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
 #: Files of a model beside its weights: config, tokenizer, chat templates.
 _BESIDE_WEIGHTS = re.compile(r"[^/]+\.(json|model|txt|jinja|tiktoken)|additional_chat_templates/[^/]+\.jinja")
 
@@ -149,6 +152,32 @@ def download(repository: Repository, names: Iterable[str]) -> Path:
                 local_files_only=bool(repository.away),
             )
         )
+
+
+def described(repository: Repository) -> Path:
+    """The folder with the `DESCRIBING` files of a model, those that there are; the hub is asked for what is not cached.
+
+    Raises:
+        Refused, Unreachable: neither the cache nor the hub has its config.
+    """
+    from huggingface_hub import get_cached_repo_tree, try_to_load_from_cache
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        tree = get_cached_repo_tree(repository.id, repo_type=repository.kind, revision=repository.revision)
+        names = [file.path for file in tree if file.path in DESCRIBING]
+        cached = not absent(repository, names)
+    except CachedRepoTreeNotFoundError:
+        names, cached = list(DESCRIBING), False
+    config = try_to_load_from_cache(repository.id, "config.json", revision=repository.revision)
+    if cached and isinstance(config, str):
+        return Path(config).parent
+    try:
+        return download(repository, [*names, ".gitattributes"])  # which every repository has
+    except Unreachable:
+        if isinstance(config, str):  # filled by an older client, or by one that was stopped
+            return Path(config).parent
+        raise
 
 
 def absent(repository: Repository, names: Iterable[str]) -> list[str]:

@@ -22,6 +22,8 @@ SAVES = True
 
 #: Documents that the tokenizer is trained on, beside the data sets.
 TOKENIZER_DOCUMENTS = 5000
+#: Positions the model is made for; a row is no longer, generation may be longer than a row.
+POSITIONS = 512
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -55,7 +57,7 @@ class Config:
     seed: Annotated[int, Field(ge=0)]
     steps: Count
     batch: Count
-    length: Annotated[int, Field(ge=2, le=512)]
+    length: Annotated[int, Field(ge=2, le=POSITIONS)]
     learning_rate: Annotated[float, Field(gt=0)]
     dtype: Literal["float32", "bfloat16"]
     vocabulary: Annotated[int, Field(ge=258)]

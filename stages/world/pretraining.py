@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.contract import Context, Interrupted, StageError
 from stages.modeling.checkpoint import DTYPES, device
+from stages.pretrain import POSITIONS
 from stages.world.texts import Texts
 
 #: Share of the steps over which the learning rate rises from 0; then it falls linearly to 0.
@@ -27,8 +28,6 @@ WEIGHT_DECAY = 0.1
 #: Of AdamW.
 BETAS = (0.9, 0.98)
 CLIP = 1.0
-#: Positions the model is made for; a row is shorter, generation may be longer.
-POSITIONS = 512
 #: Steps between two saves of the unfinished training.
 SAVE_EVERY = 100
 #: The unfinished training, in the work folder; replaced atomically.

@@ -129,9 +129,7 @@ def test_gpus_that_cannot_be_shared_out_among_copies_of_a_model(
         ),
     ],
 )
-def test_a_rollout_server_has_gpus_and_leaves_some(
-    capsys: pytest.CaptureFixture[str], chosen: str, wrong: str
-) -> None:
+def test_a_rollout_server_has_gpus_and_leaves_some(capsys: pytest.CaptureFixture[str], chosen: str, wrong: str) -> None:
     (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", f"cluster.stages.grpo={chosen}")
     assert message.startswith(f"cluster.stages.grpo.{wrong}")
 

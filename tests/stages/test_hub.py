@@ -147,3 +147,36 @@ def test_a_cache_that_cannot_be_written_is_no_refusal(server: hubs.Hub, tmp_path
     (tmp_path / "home").write_text("a file")
     with pytest.raises(StageError, match="model o/open: cannot be kept in the local cache: .*Not a directory"):
         hub.download(Repository(id="o/open", kind="model", revision=commit), ["config.json"])
+
+
+def test_what_describes_a_model_is_downloaded_once_and_without_its_weights(
+    server: hubs.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = server.write("models/o/m", {"config.json": "{}", "tokenizer.json": "{}", "model.safetensors": "weights"})
+    asked = Repository(id="o/m", kind="model", revision=commit)
+    folder = hub.described(asked)
+    assert {name for name in hub.DESCRIBING if (folder / name).is_file()} == {"config.json", "tokenizer.json"}
+    assert "model.safetensors" not in server.downloads()
+    server.asked.clear()
+    assert hub.described(asked) == folder and server.asked == []
+    server.use(tmp_path / "home", monkeypatch, offline=True)
+    assert hub.described(asked) == folder
+
+
+def test_offline_a_config_alone_describes_a_model_and_nothing_does_not(
+    server: hubs.Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = server.write("models/o/m", {"config.json": "{}", "tokenizer.json": "{}"})
+    asked = Repository(id="o/m", kind="model", revision=commit)
+    hub.listing(asked)  # as `fetch` begins, and may be stopped
+    server.use(tmp_path / "home", monkeypatch, offline=True)
+    assert (hub.described(asked) / "config.json").is_file()
+    with pytest.raises(hub.Unreachable):
+        hub.described(Repository(id="o/m", kind="model", revision="0" * 40))
+
+
+def test_a_model_that_nobody_may_read_does_not_describe_itself(server: hubs.Hub) -> None:
+    commit = server.write("models/o/gated", {"config.json": "{}"})
+    server.gated.add("o/gated")
+    with pytest.raises(hub.Refused, match="model o/gated: gated; accept its conditions at"):
+        hub.described(Repository(id="o/gated", kind="model", revision=commit))
