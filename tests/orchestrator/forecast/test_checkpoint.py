@@ -89,7 +89,9 @@ def test_a_model_of_the_hub_that_cannot_be_read_is_refused_in_the_words_of_the_h
     server.write("models/o/none", {"weights.gguf": ""})
     server.gated.add("o/gated")
     gated = repair(tmp_path / "store", "o/gated", tmp_path / "rows.jsonl")["attribute"]
-    assert gated is not None and gated.refused.startswith(f"model o/gated: gated; accept its conditions at {server.url}")
+    assert gated is not None and gated.refused.startswith(
+        f"model o/gated: gated; accept its conditions at {server.url}"
+    )
     none = repair(tmp_path / "store", "o/none", tmp_path / "rows.jsonl")["attribute"]
     assert none is not None and none.refused.startswith("model o/none: no checkpoint in it; expected config.json")
 
