@@ -111,6 +111,12 @@ class Store:
         names = sorted(name for named in self._listing(stage).published.values() for name in named)
         return [record for name in names if (record := artifact.read(self.root / stage / name)) is not None]
 
+    def recent(self, stage: str, most: int) -> list[tuple[Path, dict[str, Any]]]:
+        """The newest artifacts of a stage, at most so many: folder and valid record."""
+        folders = [self.root / stage / name for named in self._listing(stage).published.values() for name in named]
+        newest = sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)[:most]
+        return [(folder, record) for folder in newest if (record := artifact.read(folder)) is not None]
+
     def final(self, stage: str, label: str, fingerprint: str) -> Path:
         """Where the artifact is published, if it is this caller that publishes it."""
         safe = re.sub(r"[^A-Za-z0-9.+_-]", "_", label).lstrip(".")

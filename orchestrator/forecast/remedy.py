@@ -31,7 +31,7 @@ class Remedy:
 
 
 def of(stage: str, setting: Setting, cluster: Cluster, gpu_memory: float) -> list[Remedy]:
-    """The smallest changes to what a stage asks for with which a node fits GPUs of so many GB; none if there is none."""
+    """The smallest changes to what a stage asks for with which a node fits GPUs of so many GB; perhaps none."""
     needs = cluster.needs(stage)
     kinds = [list(kind) for kind in _changes(stage, setting, needs, cluster, gpu_memory)]
     for together in range(1, _TOGETHER + 1):
