@@ -61,6 +61,11 @@ def _rollouts(cluster: Cluster) -> Iterator[str]:
         if nodes and nodes >= needs.nodes:
             allowed = f"below {key}.nodes={needs.nodes}"
             yield f"{key}.rollout_nodes={nodes}: leaves no machine to train on; allowed: {allowed}"
+        if gpus and nodes:
+            yield (
+                f"{key}.rollout_gpus={gpus}: has no effect beside {key}.rollout_nodes={nodes}, machines that serve "
+                "with all of their GPUs; set one of them"
+            )
         if needs.gpus and not gpus and not nodes:
             yield (
                 f"{key}.rollouts=server: has no GPU of its own; set {key}.rollout_gpus (below {key}.gpus={needs.gpus}) "

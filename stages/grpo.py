@@ -134,11 +134,15 @@ def check(config: Config) -> list[str]:
 
 def fits(config: Config, resources: Resources, world: int) -> list[str]:
     """What keeps this recipe from running in `world` processes, with these resources."""
-    wrong = [batches.misfit("mini_batch x completions", config.mini_batch * config.completions, world)]
-    if config.dynamic_sampling:  # every process draws, keeps and refills whole groups, as many as the others
+    wrong = [batches.misfit("mini_batch", config.mini_batch, world)]  # a process has whole groups
+    if config.dynamic_sampling:  # every process draws, drops and refills as many groups as the others
         wrong.append(batches.misfit("prompts", config.prompts, world))
     if config.engine == "transformers" and resources.rollouts == "server":
         wrong.append("engine=transformers: has no rollout server; set engine=vllm, or rollouts=colocate in the cluster")
+    if config.engine == "transformers" and resources.sharding != "none" and world > 1:
+        wrong.append(
+            "engine=transformers: cannot generate with a policy that is cut; set engine=vllm, or sharding=none"
+        )
     return [message for message in wrong if message is not None]
 
 

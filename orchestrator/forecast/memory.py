@@ -41,54 +41,53 @@ def of(stage: str, setting: Setting) -> list[Load]:
     return list(_STAGES[stage](setting)) if stage in _STAGES and setting.place.held > 0 else []
 
 
-def micro_batch(key: str, batch: int, setting: Setting) -> int:
-    """Sequences that a device has at once."""
-    most = setting.needs.per_device_batch
-    try:
-        return batches.split(key, batch, most, setting.place.world)[0]
-    except StageError:  # it is refused for that
-        return min(most, -(-batch // setting.place.world))
-
-
 def _sft(setting: Setting) -> Iterator[Load]:
-    step = _step(setting, micro_batch("batch", setting.config["batch"], setting), setting.config["max_length"])
+    step = _step(setting, "batch", setting.config["batch"], setting.config["max_length"])
+    if step.share > 1:
+        parts = (training.whole(step, "weights before they are cut"), training.state(step)[0], training.reserve())
+        yield Load(where="each GPU, at the start", parts=parts)
     yield Load(where="each GPU, in a step", parts=(*training.state(step), *training.working(step)))
 
 
 def _grpo(setting: Setting) -> Iterator[Load]:
-    """A step; the rollouts, if the engine sleeps in between; and the engine, here or on its own GPUs."""
-    config, shape, needs = setting.config, setting.shape, setting.needs
-    batch = config["mini_batch"] * config["completions"]
+    """The start, a step, the rollouts if the engine sleeps in between, and the engine, here or on GPUs of its own."""
+    config, needs = setting.config, setting.needs
     length = config["max_prompt"] + config["max_new_tokens"]
-    step = _step(setting, micro_batch("mini_batch", batch, setting), length)
-    stays = [*training.state(step), *([training.reference(step)] if config["beta"] > 0 else [])]
+    step = _step(setting, "mini_batch x completions", config["mini_batch"] * config["completions"], length)
     here = config["engine"] == "vllm" and needs.rollouts == "colocate"
     left = 1 - needs.engine_memory if here else 1.0
-    working = tuple([*stays, *training.working(step)])
-    yield Load(where="each training GPU, in a step", parts=working, share=1.0 if needs.sleep else left)
+    awake = 1.0 if needs.sleep else left
+    referred = config["beta"] > 0
+    if step.share > 1:
+        loaded = [training.whole(step, f"{name} before it is cut") for name in ("policy", "reference")]
+        parts = (*loaded[: 1 + referred], training.reserve())
+        yield Load(where="each training GPU, at the start", parts=parts, share=awake)
+    stays = (*training.state(step), *([training.reference(step)] if referred else []))
+    yield Load(where="each training GPU, in a step", parts=(*stays, *training.working(step)), share=awake)
     if config["engine"] == "transformers":
-        rows = -(-config["prompts"] * config["completions"] // setting.place.world)
-        cache = engine.cache_of_rows(shape, config["compute_dtype"], rows, length)
-        rollouts = tuple([*stays, *cache, training.reserve()])
-        yield Load(where="each training GPU, in the rollouts", parts=rollouts)
+        rows = engine.cache_of_rows(setting.shape, config["compute_dtype"], needs.per_device_batch, length)
+        yield Load(where="each training GPU, in the rollouts", parts=(*stays, *rows, training.reserve()))
         return
-    if here:
-        if needs.sleep:
-            sent = Part(what="a tensor for the engine", bytes=4 * shape.embedding, how=f"4 x {shape.embedding:,}")
-            rollouts = tuple([*stays, sent, training.reserve()])
-            yield Load(where="each training GPU, in the rollouts", parts=rollouts, share=left)
-        yield engine.vllm(
-            shape, config["engine_dtype"], length=length, share=needs.engine_memory, where="the engine on each GPU"
-        )
-    else:
-        yield engine.vllm(
-            shape,
-            config["engine_dtype"],
-            length=length,
-            tensor_parallel=needs.tensor_parallel,
-            share=VLLM_SHARE,
-            where="each GPU of the rollout server",
-        )
+    if here and needs.sleep:
+        sent = Part(what="a tensor for the engine", bytes=4 * setting.shape.embedding, how="the embedding, float32")
+        yield Load(where="each training GPU, in the rollouts", parts=(*stays, sent, training.reserve()), share=left)
+    yield _rollouts(setting, length)
+
+
+def _rollouts(setting: Setting, length: int) -> Load:
+    """The engine beside the policy, for sequences as long as rollouts are; or that of a server, for all positions."""
+    config, shape, needs = setting.config, setting.shape, setting.needs
+    if needs.rollouts == "colocate":
+        where, share = "the engine on each GPU", needs.engine_memory
+        return engine.vllm(shape, config["engine_dtype"], length=length, share=share, where=where)
+    return engine.vllm(
+        shape,
+        config["engine_dtype"],
+        length=shape.positions,
+        tensor_parallel=needs.tensor_parallel,
+        share=VLLM_SHARE,
+        where="each GPU of the rollout server",
+    )
 
 
 def _evaluate(setting: Setting) -> Iterator[Load]:
@@ -149,17 +148,23 @@ def _pretrain(setting: Setting) -> Iterator[Load]:
     yield Load(where="the GPU, in a step", parts=(*training.state(step), *training.working(step), logits))
 
 
-def _step(setting: Setting, sequences: int, length: int) -> Step:
-    needs, config = setting.needs, setting.config
+def _step(setting: Setting, key: str, batch: int, length: int) -> Step:
+    """An optimizer step on `batch` sequences, split as the stage will split them."""
+    needs, config, world = setting.needs, setting.config, setting.place.world
+    try:
+        sequences, micro_batches = batches.split(key, batch, needs.per_device_batch, world)
+    except StageError:  # it is refused for that
+        sequences, micro_batches = min(needs.per_device_batch, -(-batch // world)), 1
     return Step(
         shape=setting.shape,
-        world=setting.place.world,
+        world=world,
         sharded=needs.sharding == "fsdp2",
         dtype=config["dtype"],
         compute_dtype=config["compute_dtype"],
         sequences=sequences,
         length=length,
         checkpointing=recomputes(setting),
+        micro_batches=micro_batches,
     )
 
 

@@ -3,7 +3,8 @@
 With parameters of b bytes (4: float32 master weights, 2: bfloat16) and products of c bytes:
 
     weights, gradients   b P each, Adam's two moments 2 b P; each over W with fsdp2 (ZeRO, arXiv 1910.02054, section 3).
-                         Gradients are taken to be reduced after every micro-batch.
+                         Where a step has several micro-batches, fsdp2 reduces the gradients with the last of them:
+                         until then each device has all of them, 4 P, in the dtype in which they are summed up
     buckets of DDP       b P more, where W > 1 and nothing is sharded (`gradient_as_bucket_view` is off)
     copies               fsdp2: c bytes a parameter of two layers (at work, and on its way) and both embeddings, and
                          c + 4 of the gradients of one layer, on their way to be reduced. none: c P, which autocast
@@ -33,7 +34,7 @@ TILE = (4096, 32768)
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """How one optimizer step runs: W = `world` processes, each with `sequences` of `length` tokens at once."""
+    """An optimizer step: `world` processes, each `micro_batches` times with `sequences` of `length` tokens."""
 
     shape: Shape
     world: int
@@ -43,6 +44,7 @@ class Step:
     sequences: int
     length: int
     checkpointing: bool
+    micro_batches: int = 1
 
     @property
     def share(self) -> int:
@@ -75,10 +77,18 @@ def working(step: Step) -> list[Part]:
     """What a step has besides: gradients, copies, activations, head, reserve."""
     parameters, size, compute = step.shape.parameters, BYTES[step.dtype], BYTES[step.compute_dtype]
     parts = [_of_all(step, "gradients", size)]
+    if step.share > 1 and step.micro_batches > 1:
+        parts.append(Part(what="gradients that are not reduced yet", bytes=4 * parameters, how="4P", exact=True))
     if step.world > 1 and not step.sharded:
         parts.append(Part(what="buckets of DDP", bytes=size * parameters, how=f"{size}P", exact=True))
     parts += [*_copies(step, compute), _activations(step, compute), _head(step, compute), reserve()]
     return parts
+
+
+def whole(step: Step, what: str) -> Part:
+    """A model as it is loaded, before it is cut."""
+    size = BYTES[step.dtype]
+    return Part(what=what, bytes=size * step.shape.parameters, how=f"{size}P", exact=True)
 
 
 def reserve() -> Part:

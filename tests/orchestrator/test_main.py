@@ -124,6 +124,10 @@ def test_gpus_that_cannot_be_shared_out_among_copies_of_a_model(
             "rollout_nodes=2: leaves no machine to train on; allowed: below cluster.stages.grpo.nodes=2",
         ),
         (
+            "{gpus: 8, nodes: 2, rollouts: server, rollout_nodes: 1, rollout_gpus: 2}",
+            "rollout_gpus=2: has no effect beside cluster.stages.grpo.rollout_nodes=1, machines that serve with all",
+        ),
+        (
             "{gpus: 8, rollouts: server, rollout_gpus: 3, tensor_parallel: 2}",
             "tensor_parallel=2: does not divide cluster.stages.grpo.rollout_gpus=3, the GPUs of the rollout server",
         ),

@@ -81,14 +81,15 @@ def test_values_out_of_range_are_refused(chosen: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("chosen", "resources", "world", "message"),
     [
-        ({}, {}, 3, "mini_batch x completions=8: cannot be shared out equally over 3 devices"),
-        ({"dynamic_sampling": True}, {}, 8, "prompts=4: cannot be shared out equally over 8 devices; possible numbers"),
+        ({}, {}, 4, "mini_batch=2: cannot be shared out equally over 4 devices; possible numbers of devices: 1, 2"),
+        ({"mini_batch": 3, "prompts": 4, "dynamic_sampling": True}, {}, 3, "prompts=4: cannot be shared out equally"),
         ({}, {"rollouts": "server"}, 1, "engine=transformers: has no rollout server; set engine=vllm, or rollouts="),
+        ({}, {"sharding": "fsdp2"}, 2, "engine=transformers: cannot generate with a policy that is cut; set engine="),
     ],
 )
 def test_what_does_not_fit_so_many_processes(
     chosen: dict[str, Any], resources: dict[str, Any], world: int, message: str
 ) -> None:
-    assert grpo.fits(config(), Resources(), 8) == []
+    assert grpo.fits(config(), Resources(), 2) == []
     (found,) = grpo.fits(config(**chosen), Resources(**resources), world)
     assert found.startswith(message)

@@ -41,15 +41,25 @@ EIGHT: dict[str, Any] = {"gpus": 8, "sharding": "fsdp2"}
 @pytest.mark.parametrize(
     ("stage", "needs", "expected"),
     [
-        # 4P/8 + 8P/8 + 4P/8 = 8.0; gathered 1.9, activations 9.2, head 1.2, reserve 2.0
-        ("sft", EIGHT, {"each GPU, in a step": 22.2}),
-        # the reference is another 4P/8 = 2.0; activations of 1,536 tokens; the engine leaves 0.7 of the GPU
-        ("grpo", EIGHT, {"each training GPU, in a step": 31.1, "the engine on each GPU": 32.0}),
+        # at the start all weights, 4P = 16.0, and the part that stays, 4P/8 = 2.0. In a step 4P/8 + 8P/8 + 4P/8 = 8.0,
+        # gradients of four micro-batches before they are reduced 4P = 16.0, gathered 1.9, activations 9.2, head 1.2
+        ("sft", EIGHT, {"each GPU, at the start": 20.0, "each GPU, in a step": 38.2}),
+        # policy and reference 8P = 32.0 at the start, and 4P/8 = 2.0 in a step; the engine leaves 0.7 of the GPU
+        (
+            "grpo",
+            EIGHT,
+            {
+                "each training GPU, at the start": 48.6,
+                "each training GPU, in a step": 54.0,
+                "the engine on each GPU": 32.0,
+            },
+        ),
         (
             "grpo",
             {**EIGHT, "sleep": True},
             {
-                "each training GPU, in a step": 21.8,
+                "each training GPU, at the start": 34.0,
+                "each training GPU, in a step": 37.8,
                 "each training GPU, in the rollouts": 15.0,
                 "the engine on each GPU": 32.0,
             },
@@ -58,7 +68,11 @@ EIGHT: dict[str, Any] = {"gpus": 8, "sharding": "fsdp2"}
             "grpo",
             # half of them are the server's: 16P/4 = 16.0 and the reference's 4P/4 = 4.0 on each of the others
             {**EIGHT, "rollouts": "server", "rollout_gpus": 4},
-            {"each training GPU, in a step": 31.8, "each GPU of the rollout server": 10.4},
+            {
+                "each training GPU, at the start": 34.0,
+                "each training GPU, in a step": 47.8,
+                "each GPU of the rollout server": 10.5,
+            },
         ),
         # one GPU: 4P + 8P + 4P = 64.0 alone
         ("sft", {"gpus": 1}, {"each GPU, in a step": 89.5}),
@@ -73,10 +87,14 @@ def test_evolm(recipe: dict[str, Any], stage: str, needs: dict[str, Any], expect
 
 
 def test_the_arithmetic_is_shown(recipe: dict[str, Any]) -> None:
-    (step,) = loads(recipe, "sft", **EIGHT)
-    shown = [str(part) for part in step.parts]
-    assert shown[:3] == ["master weights 4P / 8 = 2.00", "Adam's moments 8P / 8 = 4.00", "gradients 4P / 8 = 2.00"]
-    assert [part.what for part in step.parts if part.exact] == ["master weights", "Adam's moments", "gradients"]
+    _, step = loads(recipe, "sft", **EIGHT)
+    exact = [str(part) for part in step.parts if part.exact]
+    assert exact == [
+        "master weights 4P / 8 = 2.00",
+        "Adam's moments 8P / 8 = 4.00",
+        "gradients 4P / 8 = 2.00",
+        "gradients that are not reduced yet 4P = 16.00",
+    ]
 
 
 def test_an_engine_holds_weights_and_at_least_one_sequence(recipe: dict[str, Any]) -> None:
@@ -101,10 +119,15 @@ def test_without_a_kl_term_there_is_no_reference(recipe: dict[str, Any]) -> None
     assert "reference" not in held
 
 
-def test_rollouts_by_transformers_hold_all_rows_of_a_process(recipe: dict[str, Any]) -> None:
-    _, rollouts = loads(recipe, "grpo", {"engine": "transformers"}, **EIGHT)
+def test_rollouts_by_transformers_hold_a_batch_of_rows(recipe: dict[str, Any]) -> None:
+    _, rollouts = loads(recipe, "grpo", {"engine": "transformers"}, gpus=1)
     cache = next(part for part in rollouts.parts if part.what == "KV cache")
-    assert cache.bytes == 512 * 1536 * 57_344  # 4,096 completions on eight GPUs: 45 GB
+    assert cache.bytes == 8 * 1536 * 57_344
+
+
+def test_one_micro_batch_a_step_is_reduced_at_once(recipe: dict[str, Any]) -> None:
+    held = {part.what for load in loads(recipe, "sft", {"batch": 64}, **EIGHT) for part in load.parts}
+    assert "gradients that are not reduced yet" not in held
 
 
 def test_a_smaller_micro_batch_needs_less(recipe: dict[str, Any]) -> None:

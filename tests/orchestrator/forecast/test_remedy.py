@@ -30,14 +30,14 @@ def proposed(recipe: dict[str, Any], stage: str, memory: float, launcher: str = 
 
 
 def test_eight_gpus_that_share_nothing_share_it(recipe: dict[str, Any]) -> None:
-    assert proposed(recipe, "sft", 80, gpus=8) == ["sharding=fsdp2 (22.2)", "nodes=2 sharding=fsdp2 (18.2)"]
+    assert proposed(recipe, "sft", 80, gpus=8) == ["sharding=fsdp2 (38.2)", "nodes=2 sharding=fsdp2 (34.2)"]
 
 
 def test_without_recomputation(recipe: dict[str, Any]) -> None:
     needs = {"gpus": 8, "sharding": "fsdp2", "checkpointing": False}
     assert proposed(recipe, "sft", 80, **needs) == [
-        "checkpointing=True (22.2)",
-        "per_device_batch=4 (50.7)",
+        "checkpointing=True (38.2)",
+        "per_device_batch=4 (66.7)",
         "nodes=8 sharding=fsdp2 (43.7)",  # of 256 sequences, 64 processes have 4 each
     ]
 
@@ -48,20 +48,19 @@ def test_the_largest_micro_batch_that_fits(recipe: dict[str, Any]) -> None:
 
 
 def test_an_engine_sleeps_or_gets_what_it_needs_or_gpus_of_its_own(recipe: dict[str, Any]) -> None:
-    # on 40 GB a step needs 21.8, and an engine with half of them leaves 20; it needs 9.6
+    # on 60 GB a step needs 37.8, and an engine with half of them leaves 30; it needs 9.6
     needs = {"gpus": 8, "sharding": "fsdp2", "engine_memory": 0.5}
-    assert proposed(recipe, "grpo", 40, **needs) == [
-        "sleep=True (21.8)",
-        "engine_memory=0.25 (38.4)",
-        "rollouts=server rollout_gpus=4 (31.8)",
-        "per_device_batch=4 (36.5)",
+    assert proposed(recipe, "grpo", 60, **needs) == [
+        "sleep=True (37.8)",
+        "engine_memory=0.2 (47.9)",
+        "rollouts=server rollout_gpus=4 (47.8)",
     ]
 
 
 def test_an_engine_that_is_too_small_gets_more(recipe: dict[str, Any]) -> None:
-    # 9.6 GB are 0.4 of 24 GB; then a step has no room unless the engine sleeps
-    needs = {"gpus": 8, "sharding": "fsdp2"}
-    assert proposed(recipe, "grpo", 24, **needs)[0] == "sleep=True engine_memory=0.4 (24.0)"
+    # 9.6 GB are a quarter of 40; then a step has no room unless the engine sleeps
+    needs = {"gpus": 8, "sharding": "fsdp2", "engine_memory": 0.2}
+    assert proposed(recipe, "grpo", 40, **needs)[0] == "sleep=True engine_memory=0.25 (38.4)"
 
 
 def test_a_model_that_is_too_large_for_a_gpu_is_cut(recipe: dict[str, Any]) -> None:
