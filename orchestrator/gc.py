@@ -24,7 +24,7 @@ from launch import node as node_file
 from launch import order, standing
 from launch.node import NodeSpec
 from launch.order import Order
-from orchestrator import runs, view
+from orchestrator import runs, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.refusal import ConfigError
 from orchestrator.runs import Wanted
@@ -108,7 +108,7 @@ def collect(store: Store) -> Iterator[Garbage]:
     kept = _kept(wanted, found)
     for kind, path in [*_of_nodes(wanted, found, kept), *_of_jobs(found)]:
         if path.lstat().st_uid == os.getuid():
-            yield Garbage(kind=kind, path=path, size=_size(path))
+            yield Garbage(kind=kind, path=path, size=volume.size(path))
 
 
 def _records(store: Store) -> list[tuple[Path, int]]:
@@ -275,15 +275,3 @@ def _has_state(folder: Path) -> bool:
 
 def _is_young(path: Path) -> bool:
     return time.time() - path.stat().st_mtime < YOUNG
-
-
-def _size(folder: Path) -> int:
-    """The bytes of all files below a folder."""
-    total = 0
-    for place, _, files in os.walk(folder):
-        for file in files:
-            try:
-                total += os.lstat(os.path.join(place, file)).st_size
-            except FileNotFoundError:  # somebody is tidying up as well
-                continue
-    return total

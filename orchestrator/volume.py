@@ -37,6 +37,18 @@ def findings(root: Path, remote: bool) -> Iterator[Finding]:
     yield Finding(what="free space", value=f"{free / 1e9:.1f} GB", means=little)
 
 
+def size(folder: Path) -> int:
+    """The bytes of all files below a folder."""
+    total = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            try:
+                total += os.lstat(os.path.join(place, file)).st_size
+            except FileNotFoundError:  # somebody is tidying up as well
+                continue
+    return total
+
+
 def file_system(what: str, path: Path, remote: bool) -> Finding:
     """The type of the file system of `path`, and whether the machines of a cluster see it."""
     kind = type_of(path)
