@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from launch import sharing
 from orchestrator import (
     benchmarks,
@@ -26,6 +28,7 @@ from orchestrator import (
     gc,
     grade,
     logs,
+    moved,
     plan,
     report,
     results,
@@ -35,6 +38,7 @@ from orchestrator import (
     why,
 )
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
+from orchestrator.forecast import outlook, text, verdict
 from orchestrator.refusal import ConfigError
 from stages import contract
 from stages.store import Store
@@ -63,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def plan_verb(study: Study, command: Command) -> int:
-    """Show every node with its state and the reason; or, with --show-prompt, one prompt of each benchmark."""
+    """Show every node with its state and the reason, and what it will take; or, with --show-prompt, the prompts."""
     if SHOW_PROMPT in command.flags:
         prompts = dict(benchmarks.shown(study.graph, study.store))
         if command.as_json:
@@ -72,10 +76,18 @@ def plan_verb(study: Study, command: Command) -> int:
             view.show_prompts(prompts, view.console())
         return DONE
     entries = plan.make(study.graph, study.store)
+    found = verdict.on_plan(entries, study)
+    notes = moved.notes(entries, study.graph, study.store)
     if command.as_json:
-        print(json.dumps(plan.as_json(entries, study.graph)))
-    else:
-        view.show_plan(entries, study.graph, view.console())
+        ahead = {"cost": outlook.as_json(found), "notes": notes}
+        print(json.dumps({**plan.as_json(entries, study.graph), **ahead}))
+        return DONE
+    out = view.console()
+    view.show_plan(entries, study.graph, out)
+    if COST in command.flags:
+        text.show(found, out)
+    for line in [*text.summary(found), *(f"note: {note}" for note in notes)]:
+        out.print(escape(line), soft_wrap=True)
     return DONE
 
 
@@ -111,12 +123,12 @@ class Verb:
     file: bool = False
 
 
-#: Flag of `plan`: show one prompt of each benchmark instead.
-SHOW_PROMPT = "--show-prompt"
+#: Flags of `plan`: show one prompt of each benchmark instead; show what every node takes, with the arithmetic.
+SHOW_PROMPT, COST = "--show-prompt", "--cost"
 
 VERBS = {
     "run": Verb(carry_out.verb, frozenset({"--wait"})),
-    "plan": Verb(plan_verb, frozenset({SHOW_PROMPT})),
+    "plan": Verb(plan_verb, frozenset({SHOW_PROMPT, COST})),
     "fetch": Verb(fetch.verb),
     "why": Verb(why_verb, node=True),
     "status": Verb(status.verb, frozenset({"--watch"})),

@@ -9,8 +9,9 @@ import tempfile
 from dataclasses import replace
 
 from launch import sharing
-from orchestrator import follow, names, plan, results, retry, run, runs, submit, view
+from orchestrator import follow, moved, names, plan, results, retry, run, runs, submit, view
 from orchestrator.command import DONE, FAILED, Command, Study
+from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
 from stages.store import Store
 
@@ -21,8 +22,10 @@ def verb(study: Study, command: Command) -> int:
     if unresolved:
         raise ConfigError(map(str, unresolved))
     _check_writable(study.store)
+    entries = plan.make(study.graph, study.store)
+    _check_ahead(entries, study)
     runs.record(study.experiment.name, command.overrides, study.graph, study.store)
-    return _carry_out(study, command)
+    return _carry_out(study, entries, command)
 
 
 def retry_verb(study: Study, command: Command) -> int:
@@ -38,14 +41,25 @@ def retry_verb(study: Study, command: Command) -> int:
     if all(node in left for node in again):
         print("nothing of it failed or was lost", file=sys.stderr)
         return FAILED if left else DONE
+    entries = [entry for entry in entries if entry.node.fingerprint in graph.nodes]
+    _check_ahead(entries, replace(study, graph=graph))
     print(f"again: {', '.join(names.full(node) for node in again if node not in left)}", file=sys.stderr)
     runs.record(study.experiment.name, command.overrides, study.graph, study.store)
-    return _carry_out(replace(study, graph=graph), command)
+    return _carry_out(replace(study, graph=graph), entries, command)
 
 
-def _carry_out(study: Study, command: Command) -> int:
+def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
+    """Refuse what cannot work before anything is spent; tell what will be made again."""
+    verdict.on_start(entries, study)
+    for note in moved.notes(entries, study.graph, study.store):
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _carry_out(study: Study, entries: list[plan.Entry], command: Command) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
-    return (_submit if study.experiment.cluster.launcher == "slurm" else _run_here)(study, command)
+    if study.experiment.cluster.launcher == "slurm":
+        return _submit(study, entries, command)
+    return _run_here(study, command)
 
 
 def _run_here(study: Study, command: Command) -> int:
@@ -65,14 +79,14 @@ def _run_here(study: Study, command: Command) -> int:
     return FAILED if outcome.failed or outcome.blocked else DONE
 
 
-def _submit(study: Study, command: Command) -> int:
+def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     """Submit everything to Slurm; with cluster.wait, or --wait, stay until it is done."""
     cluster = study.experiment.cluster
 
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    submitted = submit.Submitter(study.graph, study.store, cluster, tell).submit(plan.make(study.graph, study.store))
+    submitted = submit.Submitter(study.graph, study.store, cluster, tell).submit(entries)
     done = submitted.nodes == 0 and not submitted.attached and not submitted.held_back
     if not done and not (cluster.wait or "--wait" in command.flags):
         view.show_submitted(submitted, view.console(), command.as_json)

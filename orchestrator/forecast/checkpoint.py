@@ -30,13 +30,18 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer:
-    """The largest token id, None if that is not known; and the tokens that were added to those that were learned.
+    """What is known of a tokenizer.
 
-    An added token, such as `<|im_start|>`, is one id wherever it stands in a text; anything else may be split.
+    Attributes:
+        learned: the largest id of its vocabulary, None if that is not known.
+        added: tokens that were added to it -> id. One such as `<|im_start|>` is one token wherever it stands; anything
+            else may be split.
+        ends: those of the added tokens that end or pad a sequence.
     """
 
-    highest: int | None
-    added: frozenset[str]
+    learned: int | None
+    added: Mapping[str, int]
+    ends: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +114,7 @@ class Checkpoints:
             return self._read(source.name, source.path)
         commit = source.content.get("commit")
         if source.hub is None or commit is None:
-            return Checkpoint(name=source.name, unknown=source.unresolved or "it is no model")
+            return Checkpoint(name=source.name, unknown="its commit is not known")
         try:
             folder = hub.described(Repository(id=source.hub, kind="model", revision=commit))
         except hub.Refused as error:
@@ -148,26 +153,28 @@ class Checkpoints:
         if found is None:
             found = _read_tokenizer(folder)
             self._memory.put(known, found)
-        return Tokenizer(highest=found["highest"], added=frozenset(found["added"]))
+        return Tokenizer(learned=found["learned"], added=found["added"], ends=frozenset(found["ends"]))
 
 
 def _read_tokenizer(folder: Path) -> dict[str, Any]:
-    """The largest id, if the vocabulary is there, and the added tokens."""
+    """The largest id of the vocabulary, if it is there; the added tokens; and which of them end or pad."""
     whole, settings = _object(folder / "tokenizer.json"), _object(folder / "tokenizer_config.json")
-    listed = whole.get("added_tokens")
-    tokens = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    numbered = settings.get("added_tokens_decoder")
+    listed, numbered = whole.get("added_tokens"), settings.get("added_tokens_decoder")
+    tokens = list(listed) if isinstance(listed, list) else []
     for id, each in numbered.items() if isinstance(numbered, dict) else ():
         tokens += [{**each, "id": int(id)}] if isinstance(each, dict) and id.isdigit() else []
+    known = [each for each in tokens if isinstance(each, dict) and isinstance(each.get("id"), int)]
+    added = {each["content"]: each["id"] for each in known if isinstance(each.get("content"), str)}
     model = whole.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids: list[int] = [each["id"] for each in tokens if isinstance(each.get("id"), int)]
+    ids: list[int] = []
     if isinstance(vocabulary, dict):
-        ids += [id for id in vocabulary.values() if isinstance(id, int)]
+        ids = [id for id in vocabulary.values() if isinstance(id, int)]
     elif isinstance(vocabulary, list):  # of a unigram model: an id is a place
-        ids.append(len(vocabulary) - 1)
-    added = sorted({each["content"] for each in tokens if isinstance(each.get("content"), str)})
-    return {"highest": max(ids, default=None), "added": added}
+        ids = [len(vocabulary) - 1]
+    named = [settings.get("eos_token"), settings.get("pad_token")]
+    texts = [each.get("content") if isinstance(each, dict) else each for each in named]
+    return {"learned": max(ids, default=None), "added": added, "ends": [text for text in texts if text in added]}
 
 
 def _token_ids(value: Any) -> list[int]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launch.job import Allocation, Cluster
+from launch.job import Cluster
 from launch.local import visible_gpus
 from orchestrator import volume
 from orchestrator.forecast.shape import BYTES, Shape
@@ -61,6 +61,7 @@ class Projection:
         published: in the end.
         least: at the moment when it is largest, if one job runs at a time; without what is a bound only.
         most: the same, if as many run side by side as there is room for.
+        running: of `least`, what runs then.
         at: what runs when it is `least`, and when it is `most`.
         free: on the volume of the store.
         unknown: nodes whose size is not known.
@@ -69,6 +70,7 @@ class Projection:
     published: float = 0.0
     least: float = 0.0
     most: float = 0.0
+    running: float = 0.0
     at: tuple[Node | None, list[Node]] = (None, [])
     free: float = math.inf
     unknown: int = 0
@@ -111,6 +113,7 @@ def project(
         published=several.published,
         least=one.peak,
         most=several.peak,
+        running=one.running,
         at=(one.at[0] if one.at else None, several.at),
         free=free(store.root)[1],
         unknown=sum(node.fingerprint not in sizes for node in left),
@@ -121,6 +124,7 @@ def project(
 class _Grown:
     published: float = 0.0
     peak: float = 0.0
+    running: float = 0.0
     at: list[Node] = field(default_factory=list)
 
 
@@ -141,7 +145,8 @@ class _Disk:
             counted = [(node, size) for node, size in known if size.exact or not exactly]
             running = sum(max(0.0, size.running - self.there.get(node.fingerprint, 0.0)) for node, size in counted)
             if found.published + running > found.peak:
-                found.peak, found.at = found.published + running, [node for node, _ in counted]
+                found.peak, found.running = found.published + running, running
+                found.at = [node for node, _ in counted]
             for node, size in counted:
                 found.published += size.published - self.there.get(node.fingerprint, 0.0)
                 for shorter in self.graph.waits_for(node):
@@ -153,16 +158,20 @@ class _Disk:
 
 def _waves(left: list[Node], graph: Graph, cluster: Cluster) -> Iterator[list[Node]]:
     """Nodes that may run side by side: all that are ready, as far as there is room on this machine."""
-    open_needs = {node.fingerprint: {need.fingerprint for need in graph.waits_for(node)} for node in left}
-    for needs in open_needs.values():
-        needs.intersection_update(open_needs)
+    keys = {node.fingerprint for node in left}
+    open_needs = {
+        node.fingerprint: {need.fingerprint for need in graph.waits_for(node) if need.fingerprint in keys}
+        for node in left
+    }
     followers: dict[str, list[Node]] = {}
     for node in left:
         for need in open_needs[node.fingerprint]:
             followers.setdefault(need, []).append(node)
     ready = [node for node in left if not open_needs[node.fingerprint]]
+    cpus = cluster.cpus or len(os.sched_getaffinity(0))
+    gpus = cluster.gpus if cluster.gpus is not None else len(visible_gpus())
     while ready:
-        wave, ready = _room(ready, cluster)
+        wave, ready = _room(ready, cluster, cpus, gpus)
         yield wave
         for node in wave:
             for follower in followers.get(node.fingerprint, ()):
@@ -171,18 +180,16 @@ def _waves(left: list[Node], graph: Graph, cluster: Cluster) -> Iterator[list[No
                     ready.append(follower)
 
 
-def _room(ready: list[Node], cluster: Cluster) -> tuple[list[Node], list[Node]]:
-    """The nodes for which there is room at once, and the others."""
+def _room(ready: list[Node], cluster: Cluster, cpus: int, gpus: int) -> tuple[list[Node], list[Node]]:
+    """The nodes for which there is room at once, on so many cores and GPUs of this machine, and the others."""
     if cluster.launcher == "slurm":
         return ready, []
     if cluster.launcher == "inline":
         return ready[:1], ready[1:]
-    cpus = cluster.cpus or len(os.sched_getaffinity(0))
-    gpus = cluster.gpus if cluster.gpus is not None else len(visible_gpus())
     wave: list[Node] = []
     waiting: list[Node] = []
     for node in ready:
-        needs: Allocation = cluster.needs(node.stage)
+        needs = cluster.needs(node.stage)
         if wave and (needs.cpus > cpus or needs.gpus > gpus):
             waiting.append(node)
         else:

@@ -1,0 +1,61 @@
+"""The verdict on a plan: what is wrong with it, all at once, while it is planned; and what is, before it is started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator import requirements
+from orchestrator.command import Study
+from orchestrator.forecast import misfit, mismatch, outlook
+from orchestrator.forecast.load import GB
+from orchestrator.forecast.outlook import Outlook
+from orchestrator.names import full
+from orchestrator.plan import Entry
+from orchestrator.refusal import ConfigError
+
+
+def on_plan(entries: Sequence[Entry], study: Study) -> Outlook:
+    """The outlook of a plan.
+
+    Raises:
+        ConfigError: some of it cannot run, whatever is spent.
+    """
+    found = outlook.make(entries, study)
+    _refuse(_wrong(found))
+    return found
+
+
+def on_start(entries: Sequence[Entry], study: Study) -> Outlook:
+    """The outlook of a plan that is about to be carried out.
+
+    Raises:
+        ConfigError: some of it cannot run, now and here.
+    """
+    found = outlook.make(entries, study)
+    nodes = [each.node for each in found.to_run]
+    _refuse([*_wrong(found), *_disk(found, study), *requirements.errors(nodes)])
+    return found
+
+
+def _wrong(found: Outlook) -> list[str]:
+    nodes = [each.node for each in found.to_run]
+    return [*misfit.errors(found), *mismatch.errors(nodes, found.checkpoints)]
+
+
+def _disk(found: Outlook, study: Study) -> list[str]:
+    """A store that cannot hold what this plan will put there, even if one job runs at a time."""
+    projection, node = found.projection, found.projection.at[0]
+    if projection.least <= projection.free or node is None:
+        return []
+    before = projection.least - projection.running
+    return [
+        f"store={study.store.root}: {projection.free / GB:,.1f} GB are free there, but this needs "
+        f"{projection.least / GB:,.1f}, one job at a time: {before / GB:,.1f} that is published by then, and "
+        f"{projection.running / GB:,.1f} while {full(node)} runs; plan --cost shows all of it. Name another store, or "
+        "fewer variants (only=[...]), or make room: gc shows what can go"
+    ]
+
+
+def _refuse(messages: list[str]) -> None:
+    if messages:
+        raise ConfigError(messages)
