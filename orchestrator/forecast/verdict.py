@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.filesize import decimal
+
 from orchestrator import requirements
 from orchestrator.command import Study
 from orchestrator.forecast import misfit, mismatch, outlook
-from orchestrator.forecast.load import GB
 from orchestrator.forecast.outlook import Outlook
 from orchestrator.names import full
 from orchestrator.plan import Entry
@@ -47,12 +48,12 @@ def _disk(found: Outlook, study: Study) -> list[str]:
     projection, node = found.projection, found.projection.at[0]
     if projection.least <= projection.free or node is None:
         return []
-    before = projection.least - projection.running
+    sizes = (projection.free, projection.least, projection.least - projection.running, projection.running)
+    free, least, before, running = (decimal(round(size)) for size in sizes)
     return [
-        f"store={study.store.root}: {projection.free / GB:,.1f} GB are free there, but this needs "
-        f"{projection.least / GB:,.1f}, one job at a time: {before / GB:,.1f} that is published by then, and "
-        f"{projection.running / GB:,.1f} while {full(node)} runs; plan --cost shows all of it. Name another store, or "
-        "fewer variants (only=[...]), or make room: gc shows what can go"
+        f"store={study.store.root}: {free} are free there, but this needs {least}, one job at a time: {before} that is "
+        f"published by then, and {running} while {full(node)} runs; plan --cost shows all. Name another store or fewer "
+        "variants (only=[...]), or make room: gc shows what can go"
     ]
 
 

@@ -1,0 +1,196 @@
+"""What plan and run refuse, each in one message with its arithmetic and the remedy; and what they let pass."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.__main__ import main
+from tests import hub as hubs
+from tests.orchestrator.forecast.test_shape import EVOLM
+
+SLURM = ("cluster=slurm", "+cluster.default.gpu_memory=80")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def model(place: Path, tokenizer: dict[str, Any] | None = None, ends: str = "</s>", **fields: Any) -> Path:
+    """The folder of a model of EvoLM-4B's shape, or of another one."""
+    place.mkdir(parents=True)
+    (place / "config.json").write_text(json.dumps({**EVOLM, **fields}))
+    (place / "model.safetensors").write_text("weights")
+    added = {"</s>": 2, **(tokenizer or {})}
+    listed = [{"id": id, "content": text} for text, id in added.items() if not text.isalpha()]
+    learned = {text: id for text, id in added.items() if text.isalpha()}
+    (place / "tokenizer.json").write_text(json.dumps({"added_tokens": listed, "model": {"vocab": learned}}))
+    (place / "tokenizer_config.json").write_text(json.dumps({"eos_token": ends}))
+    return place
+
+
+def study(tmp_path: Path, *overrides: str, base: Path | None = None) -> list[str]:
+    """The paper's study, without its hub: what it needs of that is missing, which blocks it and refuses nothing."""
+    base = base or model(tmp_path / "base")
+    return ["+experiment=evolm_math", "benchmark=[]", f"base={base}", f"store={tmp_path}/store", *overrides]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str, verb: str = "plan") -> list[str]:
+    assert main([verb, *words]) == 2
+    lines = capsys.readouterr().err.splitlines()  # among them, perhaps, what the hub's client has to say
+    return [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+
+
+def passes(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["plan", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_gpus_of_too_little_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT,OverSFT]", *SLURM))
+    assert message.startswith(
+        "cluster.stages.sft.gpu_memory=80: GB, but sft/ModSFT (and 1 more) needs 105.5. Each GPU, in a step: "
+        "master weights 16.0 (4P) + Adam's moments 32.0 (8P) + gradients 16.0 (4P) + buckets of DDP 16.0 (4P) + "
+        "copies of autocast 8.0 (2P) + activations 14.3 ("
+    )
+    assert message.endswith(
+        " = 105.5 GB (P = 4,000,288,768); it would fit with ++cluster.classes.train.sharding=fsdp2 (38.2 GB), or "
+        "++cluster.classes.train.nodes=2 ++cluster.classes.train.sharding=fsdp2 (34.2 GB); "
+        "cluster.stages.sft.gpu_memory=null refuses nothing"
+    )
+
+
+def test_what_it_proposes_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT]", *SLURM))
+    proposed = message.split("it would fit with ")[1].split(" (")[0]
+    shutil.rmtree(tmp_path / "base")
+    assert "GPU memory: sft 38.2 of 80" in passes(capsys, *study(tmp_path, "only=[ModSFT]", *SLURM, proposed))
+
+
+def test_an_unknown_memory_refuses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "gpu_memory is not set" in passes(capsys, *study(tmp_path, "only=[ModSFT]", "cluster=slurm"))
+
+
+def test_batches_that_so_many_processes_cannot_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("cluster=slurm", "cluster.classes.train.gpus=6", "grpo.prompts=510", "grpo.mini_batch=102")
+    messages = refused(capsys, *study(tmp_path, "only=[ModSFT+RL]", *given))
+    assert messages == [
+        "sft.batch=256: cannot be shared out equally over 6 devices; possible numbers of devices: 1, 2, 4, 8, 16, 32, "
+        "64, 128, 256 (cluster.stages.sft: 6 on one machine)"
+    ]
+    (message,) = refused(capsys, "+experiment=tiny_math", f"store={tmp_path}/tiny", "+cluster.stages.sft.processes=3")
+    assert message.startswith("sft.batch=32: cannot be shared out equally over 3 devices")
+
+
+def test_a_context_that_is_too_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "short", max_position_embeddings=1024)
+    given = study(tmp_path, "only=[ModSFT+RL]", "benchmark=[math500]", base=base)
+    assert refused(capsys, *given) == [
+        f"sft.max_length=2048: tokens, but {base} has 1,024 positions; allowed: at most 1024",
+        f"grpo.max_prompt=512 and grpo.max_new_tokens=1024: together 1,536 tokens, but {base} has 1,024 positions; "
+        "lower one of them",
+        f"evaluate.max_new_tokens=1024: {base} has 1,024 positions, and they leave no room for a prompt; "
+        "allowed: below 1024",
+    ]
+    few = ("sft.max_length=1024", "evaluate.max_new_tokens=512", "grpo.max_new_tokens=512")
+    passes(capsys, *given, *few)
+
+
+def test_the_context_of_a_base_that_is_not_made_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (message,) = refused(capsys, "+experiment=smoke", f"store={tmp_path}", "grpo.max_prompt=500")
+    assert message.startswith("grpo.max_prompt=500 and grpo.max_new_tokens=64: together 564 tokens, but pretrain/base")
+
+
+def test_a_tokenizer_of_another_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "mixed", {"word": 32000})
+    assert refused(capsys, *study(tmp_path, "only=[ModSFT]", base=base)) == [
+        f"{base}: its tokenizer has ids up to 32,000, its embedding 32,000 rows: they are of two models; put the "
+        "tokenizer beside the weights that these were trained with"
+    ]
+
+
+def test_ids_that_the_embedding_has_no_row_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "mixed", {"<|im_end|>": 32001}, "<|im_end|>", eos_token_id=[2, 32001], pad_token_id=-1)
+    assert refused(capsys, *study(tmp_path, "only=[ModSFT]", base=base)) == [
+        f"{base}: its tokenizer ends or pads with <|im_end|> (id 32001), for which its embedding of 32,000 rows has "
+        "none; name another one in tokenizer_config.json",
+        f"{base}: config.json says eos_token_id=32001, but its vocabulary has 32,000 tokens; correct it, or take the "
+        "config of the model that the weights are of",
+    ]
+    unused = model(tmp_path / "unused", {"<|image|>": 32001})  # an added token that nothing writes
+    passes(capsys, *study(tmp_path, "only=[ModSFT]", base=unused))
+
+
+def test_a_template_whose_tokens_the_tokenizer_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "plain")
+    given = ("only=[ModSFT]", "benchmark=[math500]", "template=qwen_math")
+    (message,) = refused(capsys, *study(tmp_path, *given, base=base))
+    assert message == (
+        f"template: writes <|im_end|>, <|im_start|>, which {base} has no token for: it would read them as plain text; "
+        "choose another template, for example template=bare, or a base that has them"
+    )
+    chat = model(tmp_path / "chat", {"<|im_start|>": 100, "<|im_end|>": 101})
+    passes(capsys, *study(tmp_path, *given, base=chat))
+
+
+def test_two_models_that_are_not_states_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "1+1=", "completion": "2"}\n')
+    base, other = model(tmp_path / "base"), model(tmp_path / "other", num_hidden_layers=32, vocab_size=32064)
+    given = ["+experiment=rejuvenate", f"base={base}", f"checkpoint={other}", f"calibration={rows}"]
+    messages = refused(capsys, *given, f"store={tmp_path}/store", "rejuvenate.rho=0.01")
+    assert messages[0] == (
+        f"{other} and {base}: not two states of one model (layers 32 and 28, vocabulary 32064 and 32000); "
+        "attribute compares such"
+    )
+
+
+def test_a_disk_that_is_too_small_is_shown_by_plan_and_refused_by_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10 * 10**6))
+    words = ["+experiment=tiny_math", "only=[OverSFT+RL]", "benchmark=[]", f"store={tmp_path}/store"]
+    assert "only 10.0 MB free" in passes(capsys, *words)
+    (message,) = refused(capsys, *words, verb="run")
+    # P = 885,888: 4P of pretrain and 12P of SFT are there, GRPO has two checkpoints of 12P
+    assert message == (
+        f"store={tmp_path}/store: 10.0 MB are free there, but this needs 35.4 MB, one job at a time: 14.2 MB that is "
+        "published by then, and 21.3 MB while grpo/OverSFT+RL runs; plan --cost shows all. Name another store or fewer "
+        "variants (only=[...]), or make room: gc shows what can go"
+    )
+
+
+def test_a_model_of_the_hub_that_nobody_may_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with hubs.serve(tmp_path / "server") as server:
+        server.write("models/o/gated", {"config.json": json.dumps(EVOLM)})
+        server.write("models/o/open", {"config.json": json.dumps(EVOLM)})
+        server.write("datasets/ZhentingNLP/mathaug-disjoint", {"train.jsonl": "{}"})
+        server.gated.add("o/gated")
+        server.use(tmp_path / "home", monkeypatch)
+        words = ["+experiment=evolm_math", "benchmark=[]", "only=[ModSFT]", f"store={tmp_path}/store"]
+        (message,) = refused(capsys, *words, "base=o/gated")
+        assert message == (
+            f"model o/gated: gated; accept its conditions at {server.url}/o/gated, then set HF_TOKEN or run "
+            "`hf auth login`"
+        )
+        passes(capsys, *words, "base=o/open")
+        assert server.downloads() == ["config.json"]
+
+
+def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "bad", {"word": 40000}, max_position_embeddings=1024)
+    messages = refused(capsys, *study(tmp_path, "only=[ModSFT]", *SLURM, base=base))
+    assert [message.split(":")[0] for message in messages] == [
+        "sft.max_length=2048",
+        "cluster.stages.sft.gpu_memory=80",
+        str(base),
+    ]
