@@ -17,7 +17,7 @@ from orchestrator.sources import Sources
 from stages import artifact
 from stages.store import Store
 from tests import hub as hubs
-from tests.orchestrator.forecast.test_shape import EVOLM
+from tests.orchestrator.forecast.paper import EVOLM
 
 ROWS = '{"prompt": "1+1=", "completion": "2"}\n'
 

@@ -17,7 +17,7 @@ from orchestrator.graph import Graph, Node
 from orchestrator.sources import Sources
 from stages.store import Store
 from tests import hub as hubs
-from tests.orchestrator.forecast.test_shape import EVOLM
+from tests.orchestrator.forecast.paper import EVOLM
 
 TOKENIZER = {
     "added_tokens": [{"id": 2, "content": "</s>"}, {"id": 32000, "content": "<|im_start|>"}],

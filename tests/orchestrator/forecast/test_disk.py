@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from orchestrator.forecast.disk import Projection, Size
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Sources
 from stages.store import Store
-from tests.orchestrator.forecast.test_shape import EVOLM, of
-
-P = 4_000_288_768
+from tests.orchestrator.forecast.paper import EVOLM, P, study
+from tests.orchestrator.forecast.test_shape import of
 
 
 @pytest.fixture(autouse=True)
@@ -27,12 +25,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(tmp_path: Path, *overrides: str) -> tuple[Graph, Store]:
-    base = tmp_path / "base"
-    base.mkdir(exist_ok=True)
-    (base / "config.json").write_text(json.dumps(EVOLM))
-    (base / "model.safetensors").write_text("weights")
-    words = ["+experiment=evolm_math", f"base={base}", "benchmark=[]", *overrides]
-    composed = config.compose(words)
+    composed = config.compose(study(tmp_path, *overrides))
     assert not composed.errors
     store = Store(tmp_path / "store")
     return chains.expand(experiment.read(composed.config, composed.overrides), Sources(store.root)), store

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from launch.job import Allocation
-from orchestrator import config
 from orchestrator.forecast import work
 from orchestrator.forecast.duration import Duration, Durations
 from orchestrator.forecast.memory import Setting
@@ -19,15 +18,16 @@ from stages import artifact
 from stages.contract import Resources
 from stages.identity import fingerprint, identity
 from stages.store import Store
-from tests.orchestrator.forecast.test_shape import EVOLM, of
+from tests.orchestrator.forecast import paper
+from tests.orchestrator.forecast.paper import EVOLM, P
+from tests.orchestrator.forecast.test_shape import of
 
-P = 4_000_288_768
 H100 = 989e12
 
 
 @pytest.fixture(scope="module")
 def recipe() -> dict[str, Any]:
-    return config.compose(["+experiment=evolm_math", "sft.epochs=2"]).config
+    return paper.recipe()
 
 
 def lasting(recipe: dict[str, Any], stage: str, store: Path, done: int = 0, **needs: Any) -> Duration | None:

@@ -11,15 +11,15 @@ from orchestrator import config
 from orchestrator.forecast import memory, placement
 from orchestrator.forecast.load import Load, needed
 from orchestrator.forecast.memory import Setting
-from tests.orchestrator.forecast.test_shape import EVOLM, of
-
-P = 4_000_288_768
+from tests.orchestrator.forecast import paper
+from tests.orchestrator.forecast.paper import EVOLM, P
+from tests.orchestrator.forecast.test_shape import of
 
 
 @pytest.fixture(scope="module")
 def recipe() -> dict[str, Any]:
     """The paper's mathematics study."""
-    return config.compose(["+experiment=evolm_math"]).config
+    return paper.recipe()
 
 
 def loads(recipe: dict[str, Any], stage: str, chosen: dict[str, Any] | None = None, **needs: Any) -> list[Load]:

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from launch.job import Allocation, Cluster
-from orchestrator import config
 from orchestrator.forecast import placement, remedy
 from orchestrator.forecast.memory import Setting
-from tests.orchestrator.forecast.test_shape import EVOLM, of
+from tests.orchestrator.forecast import paper
+from tests.orchestrator.forecast.paper import EVOLM
+from tests.orchestrator.forecast.test_shape import of
 
 
 @pytest.fixture(scope="module")
 def recipe() -> dict[str, Any]:
-    return config.compose(["+experiment=evolm_math", "sft.epochs=1"]).config
+    return paper.recipe()
 
 
 def proposed(recipe: dict[str, Any], stage: str, memory: float, launcher: str = "slurm", **needs: Any) -> list[str]:

@@ -8,19 +8,7 @@ import pytest
 from orchestrator.forecast import shape
 from orchestrator.forecast.shape import Shape
 from stages import pretrain
-
-#: EvoLM-4B, as a config.json says it.
-EVOLM: dict[str, Any] = {
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 7792,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 4,
-    "vocab_size": 32000,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": False,
-}
+from tests.orchestrator.forecast.paper import EVOLM
 
 
 def of(config: dict[str, Any]) -> Shape:

@@ -10,9 +10,9 @@ import pytest
 from orchestrator.forecast import shape, training
 from orchestrator.forecast.load import Part
 from orchestrator.forecast.training import Step, whole_layer
-from tests.orchestrator.forecast.test_shape import EVOLM, of
+from tests.orchestrator.forecast.paper import EVOLM, P
+from tests.orchestrator.forecast.test_shape import of
 
-P = 4_000_288_768
 #: SFT of EvoLM-4B on eight GPUs, 8 sequences of 2,048 tokens at once.
 SFT = Step(
     shape=of(EVOLM),

@@ -6,39 +6,17 @@ import json
 import shutil
 from collections import namedtuple
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.__main__ import main
 from tests import hub as hubs
-from tests.orchestrator.forecast.test_shape import EVOLM
-
-SLURM = ("cluster=slurm", "+cluster.default.gpu_memory=80")
+from tests.orchestrator.forecast.paper import EIGHT, EVOLM, model, study
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
-def model(place: Path, tokenizer: dict[str, Any] | None = None, ends: str = "</s>", **fields: Any) -> Path:
-    """The folder of a model of EvoLM-4B's shape, or of another one."""
-    place.mkdir(parents=True)
-    (place / "config.json").write_text(json.dumps({**EVOLM, **fields}))
-    (place / "model.safetensors").write_text("weights")
-    added = {"</s>": 2, **(tokenizer or {})}
-    listed = [{"id": id, "content": text} for text, id in added.items() if not text.isalpha()]
-    learned = {text: id for text, id in added.items() if text.isalpha()}
-    (place / "tokenizer.json").write_text(json.dumps({"added_tokens": listed, "model": {"vocab": learned}}))
-    (place / "tokenizer_config.json").write_text(json.dumps({"eos_token": ends}))
-    return place
-
-
-def study(tmp_path: Path, *overrides: str, base: Path | None = None) -> list[str]:
-    """The paper's study, without its hub: what it needs of that is missing, which blocks it and refuses nothing."""
-    base = base or model(tmp_path / "base")
-    return ["+experiment=evolm_math", "benchmark=[]", f"base={base}", f"store={tmp_path}/store", *overrides]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str, verb: str = "plan") -> list[str]:
@@ -53,7 +31,7 @@ def passes(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_gpus_of_too_little_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT,OverSFT]", *SLURM))
+    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT,OverSFT]", *EIGHT))
     assert message.startswith(
         "cluster.stages.sft.gpu_memory=80: GB, but sft/ModSFT (and 1 more) needs 105.5. Each GPU, in a step: "
         "master weights 16.0 (4P) + Adam's moments 32.0 (8P) + gradients 16.0 (4P) + buckets of DDP 16.0 (4P) + "
@@ -67,18 +45,19 @@ def test_gpus_of_too_little_memory(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_what_it_proposes_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT]", *SLURM))
+    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT]", *EIGHT))
     proposed = message.split("it would fit with ")[1].split(" (")[0]
-    shutil.rmtree(tmp_path / "base")
-    assert "GPU memory: sft 38.2 of 80" in passes(capsys, *study(tmp_path, "only=[ModSFT]", *SLURM, proposed))
+    assert "GPU memory: sft 38.2 of 80" in passes(capsys, *study(tmp_path, "only=[ModSFT]", *EIGHT, proposed))
 
 
 def test_an_unknown_memory_refuses_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "gpu_memory is not set" in passes(capsys, *study(tmp_path, "only=[ModSFT]", "cluster=slurm"))
+    assert "gpu_memory is not set" in passes(
+        capsys, *study(tmp_path, "only=[ModSFT]", *EIGHT, "cluster.classes.train.gpu_memory=null")
+    )
 
 
 def test_batches_that_so_many_processes_cannot_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ("cluster=slurm", "cluster.classes.train.gpus=6", "grpo.prompts=510", "grpo.mini_batch=102")
+    given = (*EIGHT[:-1], "cluster.classes.train.gpus=6", "grpo.prompts=510", "grpo.mini_batch=102")
     messages = refused(capsys, *study(tmp_path, "only=[ModSFT+RL]", *given))
     assert messages == [
         "sft.batch=256: cannot be shared out equally over 6 devices; possible numbers of devices: 1, 2, 4, 8, 16, 32, "
@@ -188,7 +167,7 @@ def test_a_model_of_the_hub_that_nobody_may_read(
 
 def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = model(tmp_path / "bad", {"word": 40000}, max_position_embeddings=1024)
-    messages = refused(capsys, *study(tmp_path, "only=[ModSFT]", *SLURM, base=base))
+    messages = refused(capsys, *study(tmp_path, "only=[ModSFT]", *EIGHT, base=base))
     assert [message.split(":")[0] for message in messages] == [
         "sft.max_length=2048",
         "cluster.stages.sft.gpu_memory=80",

@@ -12,14 +12,14 @@ from orchestrator.forecast import work
 from orchestrator.forecast.memory import Setting
 from orchestrator.forecast.placement import Placement
 from orchestrator.forecast.work import Work
-from tests.orchestrator.forecast.test_shape import EVOLM, of
-
-P = 4_000_288_768
+from tests.orchestrator.forecast import paper
+from tests.orchestrator.forecast.paper import EVOLM, P
+from tests.orchestrator.forecast.test_shape import of
 
 
 @pytest.fixture(scope="module")
 def recipe() -> dict[str, Any]:
-    return config.compose(["+experiment=evolm_math", "sft.epochs=32"]).config
+    return paper.recipe(epochs=32)
 
 
 def made(
