@@ -34,9 +34,10 @@ class Batch:
 
 @dataclass
 class Outcome:
-    """What became of a run. `failed` has each node's messages and log, by fingerprint."""
+    """What became of a run. `failed` has each node's messages and log, by fingerprint; `again` what was lost once."""
 
     executed: list[Node] = field(default_factory=list)
+    again: list[tuple[Node, list[str]]] = field(default_factory=list)
     failed: dict[str, tuple[Node, list[str], Path]] = field(default_factory=dict)
     blocked: list[Node] = field(default_factory=list)
 
@@ -114,6 +115,9 @@ class Run:
                 if self.store.find(node.stage, node.fingerprint) is not None:
                     self._done.add(node.fingerprint)
                     self.outcome.executed.append(node)
+                elif failure.again(self.store.job(node.stage, node.fingerprint)):
+                    self.outcome.again.append((node, failure.messages(self.store.job(node.stage, node.fingerprint))))
+                    self._waiting.append([node])
                 else:
                     messages = self._why_not(node, batch.handle.poll())
                     self.outcome.failed[node.fingerprint] = (node, messages, batch.log)

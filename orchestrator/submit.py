@@ -256,6 +256,7 @@ class Submitter:
             packages=self._packages,
             time=array.needs.time,
             git=self._git,
+            servers=array.needs.rollout_nodes,
         ).write(folder)
         return folder
 
