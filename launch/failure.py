@@ -23,7 +23,7 @@ def leave(folder: Path, message: str, *, continues: bool = False) -> None:
 
 
 def leave_lost(folder: Path, message: str) -> bool:
-    """Leave the reason why a node was lost, and whether it is to be tried again: so it is, unless it keeps being lost."""
+    """Leave the reason why a node was lost; whether it is to be tried again, as it is unless it keeps being lost."""
     step = Saved(folder).step
     try:
         before = json.loads((folder / SETBACKS).read_text())

@@ -1,4 +1,4 @@
-"""Where the processes of a DISTRIBUTED stage meet: rank 0 listens at a free port and writes it down, the others read it.
+"""Where the processes of a DISTRIBUTED stage meet: rank 0 listens at a free port and writes it down for the others.
 
 The socket stays open, and is handed to torch: between finding a port and using it, nobody else can take it.
 """

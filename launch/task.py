@@ -117,7 +117,7 @@ class _Signals:
         return 1
 
     def again(self) -> None:
-        """Put this job back into Slurm's queue, as it was lost on the way. Where it may not, the next segment goes on."""
+        """Put this job back into Slurm's queue: it was lost. Where it may not, the next segment goes on."""
         with contextlib.suppress(Unanswered):
             queue.ask("scontrol", "requeue", _job())
             print(f"job {_job()} is back in the queue", flush=True)

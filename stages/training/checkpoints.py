@@ -13,11 +13,14 @@ from pathlib import Path
 #: Written into a checkpoint folder of the trainer once all of its files are there.
 COMPLETE = "complete"
 
+#: The optimizer's and the schedule's state.
+OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
+
 #: Training state, by name; it is continued from and never hashed.
-_STATE = ("optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state.json")
+_STATE = (OPTIMIZER, SCHEDULER, "rng_state*", "trainer_state.json")
 #: Files of the trainer that nobody reads again.
 _IGNORED = (COMPLETE, "training_args.bin", "README.md")
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
 
 
 def complete(checkpoint: Path) -> None:
@@ -61,7 +64,7 @@ def continued(artifact: Path, folder: Path) -> Path:
     for file in (artifact / "state").iterdir():
         _link(file, folder / file.name)
     for file in (artifact / "model").iterdir():
-        if _is(file, _WEIGHTS):
+        if _is(file, _MODEL):
             _link(file, folder / file.name)
     return folder
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -37,10 +36,6 @@ CURVE = {
     "seconds": "step_time",
 }
 
-#: Seconds of training between two saves: no less, and no less than this many times what the last save took.
-SAVE_EVERY = 10.0
-SAVE_SHARE = 20
-
 Log = Sequence[Mapping[str, Any]]
 
 
@@ -68,20 +63,9 @@ class Saves(Saving):
     def __init__(self, context: Context, steps_per_rollout: int) -> None:
         super().__init__(context)
         self._steps_per_rollout = steps_per_rollout
-        self._asked = self._saved = time.monotonic()
-        self._cost = 0.0
 
     def allows(self, step: int) -> bool:
         return step % self._steps_per_rollout == 0
-
-    def due(self, step: int) -> bool:
-        self._asked = time.monotonic()
-        return self._asked - self._saved > max(SAVE_EVERY, SAVE_SHARE * self._cost)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        super().on_save(args, state, control, **kwargs)
-        self._saved = time.monotonic()
-        self._cost = self._saved - self._asked
 
 
 def training(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:

@@ -58,10 +58,13 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 def _meet(context: Context) -> list[TextIO]:
     """Lines to and from the others: rank 0 has one for each, in the order of the ranks, the others one to rank 0."""
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    if context.rank == 0:
-        with socket.create_server(("", place[1])) as server:
+    if context.rank == 0 and context.world > 1:
+        assert context.listener is not None
+        with socket.socket(fileno=context.listener) as server:
             lines = [server.accept()[0].makefile("rw") for _ in range(context.world - 1)]
         return [line for _, line in sorted((int(line.readline()), line) for line in lines)]
+    if context.rank == 0:
+        return []
     deadline = time.monotonic() + 30
     while True:
         try:
