@@ -90,7 +90,7 @@ def of_slurm(servers: int = 0) -> Meeting:
 
 def of_ranks() -> Meeting:
     """The meeting of the workers that `launch.ranks` has started, or of one that it did not start."""
-    rank, world, name = os.environ.get(RANK, "0 1 alone").split()
+    rank, world, name = os.environ.get(RANK, f"0 1 {os.getpid()}").split()
     return Meeting(rank=int(rank), world=int(world), local_rank=int(rank), local_world=int(world), name=name)
 
 

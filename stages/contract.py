@@ -14,7 +14,7 @@ and, where they apply,
     SHARES: tuple[str, ...]           input kinds that, when equal, let several nodes run in one job
     DISTRIBUTED: bool                 runs as one process per GPU, each calling `run`, under torch.distributed
     SAVES: bool                       saves when `context.stopping()`, raises Interrupted, and continues from there
-    serve(config, context) -> None    for SERVES: what a machine does that is not trained on but serves the others
+    SERVES: bool                      machines of a job may serve the others: those call `serve(config, context)`
     check(config) -> list[str]        what the types of the fields cannot say ("batch: 30 is not ... ")
     fits(config, resources, world) -> list[str]   what keeps it from running so, in `world` processes
 

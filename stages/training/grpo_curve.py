@@ -11,9 +11,11 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from stages.contract import Context, StageError
+from stages.contract import Context, Input, StageError
 from stages.grpo import Config
 from stages.progress import Progress
+from stages.training.distances import Distances
+from stages.training.grpo_trainer import PolicyTrainer
 from stages.training.grpo_validation import PREFIX
 from stages.training.saving import Saving
 
@@ -29,32 +31,62 @@ CURVE = {
     "truncated": "completions/clipped_ratio",
     "entropy": "entropy",
     "kl": "kl",
-    "clip_share": "clip_ratio/region_mean",
+    "clip_share": "clip_share",
+    "dual_clip_share": "dual_clip_share",
     "gradient_norm": "grad_norm",
+    "skipped": "skipped",
     "learning_rate": "learning_rate",
     "sampling_mismatch": "sampling_mismatch",
+    "sampling_mismatch_max": "sampling_mismatch_max",
+    "distance_start": "distance_start",
+    "distance_base": "distance_base",
+    "dropped_groups": "dropped_groups",
     "seconds": "step_time",
 }
+
+#: Updates in a row whose gradient is not finite, after which a run is stopped.
+SKIPS = 3
 
 Log = Sequence[Mapping[str, Any]]
 
 
 class Watch(TrainerCallback):
-    """Reports progress, and stops a run whose numbers are no longer finite."""
+    """Reports progress, and stops a run whose updates are skipped again and again."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, trainer: PolicyTrainer, progress: Progress) -> None:
+        self._trainer = trainer
         self._progress = progress
         self._reward = float("nan")
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(logs.get(name, 0.0)):
-                raise StageError(f"step {state.global_step}: {name} is {logs[name]}")
-        if "reward" in logs:
-            self._reward = logs["reward"]
+        if self._trainer.skipped >= SKIPS:
+            raise StageError(
+                f"step {state.global_step}: the gradient was not finite {SKIPS} times in a row (norm "
+                f"{logs.get('grad_norm')}); those updates were skipped, and the policy does not come out of it"
+            )
+        self._reward = logs.get("reward", self._reward)
         if "loss" in logs and state.is_world_process_zero:
             self._progress.update(state.global_step, state.max_steps, reward=self._reward)
+
+
+class Drift(TrainerCallback):
+    """Measures at every step how far the policy is from other models."""
+
+    def __init__(self, trainer: PolicyTrainer, models: dict[str, Input]) -> None:
+        self._trainer = trainer
+        self._models = models
+        self._distances: Distances | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._distances = Distances(self._trainer.model, self._models)  # sharded by now, where it is
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        assert self._distances is not None
+        for name, distance in self._distances.measure().items():
+            self._trainer._metrics["train"][f"distance_{name}"].append(distance)
 
 
 class Saves(Saving):
@@ -73,9 +105,14 @@ def training(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
     steps = [entry for entry in log if "loss" in entry]
     return [
         {"rollout": (entry["step"] - 1) // steps_per_rollout + 1}
-        | {name: entry[key] for name, key in CURVE.items() if entry.get(key) is not None}
+        | {name: entry[key] for name, key in CURVE.items() if _is_number(entry.get(key))}
         for entry in steps
     ]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether there is a value that JSON has: the norm of a gradient that is not finite is left out."""
+    return value is not None and math.isfinite(value)
 
 
 def validation(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:

@@ -34,9 +34,7 @@ def join(context: Context) -> None:
         torch.cuda.set_device(context.local_rank)
     timeout = timedelta(seconds=2 * context.resources.patience)
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(
-        host, port, context.world, context.rank == 0, timeout=timeout, master_listen_fd=context.listener
-    )
+    store = TCPStore(host, port, context.world, context.rank == 0, timeout=timeout, master_listen_fd=context.listener)
     backend = "cpu:gloo,cuda:nccl" if on_accelerator else "gloo"
     torch.distributed.init_process_group(
         backend, store=store, rank=context.rank, world_size=context.world, timeout=timeout

@@ -1,4 +1,4 @@
-"""A trainer whose state on disk does not depend on how it was run: the optimizer's is keyed by parameter names, whole.
+"""State of a trainer on disk that does not depend on how it was run: the optimizer's, whole and by parameter names.
 
 So a training goes on with another number of processes, sharded or not. The weights of a checkpoint are loaded when the
 model is made, in the way any checkpoint is; the trainer only loads what lies beside them.
@@ -15,14 +15,15 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from stages.training import checkpoints
 
 
-class ResumableTrainer(Trainer):
-    """A Trainer with the state described above, which leaves nothing else on disk."""
+class Resumable:
+    """A transformers Trainer that derives from this first has the state described above, and leaves nothing else."""
 
+    args: Any
     model: PreTrainedModel
     optimizer: torch.optim.Optimizer
     lr_scheduler: torch.optim.lr_scheduler.LambdaLR
@@ -35,7 +36,7 @@ class ResumableTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_optimizer_state_dict(self.model, self.optimizer, options=whole)
+        state = get_optimizer_state_dict(self.model, self._bare_optimizer, options=whole)
         if self.args.should_save:
             torch.save(state, Path(output_dir, checkpoints.OPTIMIZER))
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir, checkpoints.SCHEDULER))
@@ -47,5 +48,11 @@ class ResumableTrainer(Trainer):
         if self.args.process_index == 0:  # the others get their part from it
             state = torch.load(Path(checkpoint, checkpoints.OPTIMIZER), map_location="cpu", mmap=True)
         spread = StateDictOptions(full_state_dict=True, broadcast_from_rank0=self.args.world_size > 1)
-        set_optimizer_state_dict(self.model, self.optimizer, state, options=spread)
+        set_optimizer_state_dict(self.model, self._bare_optimizer, state, options=spread)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, checkpoints.SCHEDULER)))
+
+    @property
+    def _bare_optimizer(self) -> torch.optim.Optimizer:
+        """torch's own, without what accelerate puts around it, which makes no step in the middle of a batch."""
+        bare: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        return bare

@@ -22,7 +22,7 @@ from stages.contract import Context, StageError
 from stages.modeling.checkpoint import load_tokenizer
 from stages.sft import Config
 from stages.training import checkpoints, ranks, saving, sft_data, trainer_settings
-from stages.training.resumable import ResumableTrainer
+from stages.training.resumable import Resumable
 
 #: Metrics of `training.jsonl`: name there -> name in the trainer's log.
 CURVE = {
@@ -86,7 +86,7 @@ class _Watch(saving.Saving):
             self._context.progress.update(state.global_step, state.max_steps, loss=logs["loss"])
 
 
-class _Trainer(ResumableTrainer, SFTTrainer):
+class _Trainer(Resumable, SFTTrainer):
     """SFTTrainer with our order of the rows."""
 
     def __init__(self, *, order: sft_data.EpochOrder, **kwargs: Any) -> None:
