@@ -1,7 +1,7 @@
 """Why an attempt at a node failed, in its folder, for the head and for whoever would try again.
 
-    error.json      the last attempt's reason
-    setbacks.json   how often the node was lost since it last saved something new
+error.json      the last attempt's reason
+setbacks.json   how often the node was lost since it last saved something new
 """
 
 from __future__ import annotations

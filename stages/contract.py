@@ -133,7 +133,7 @@ class Resources:
     rollout_gpus: Annotated[int, Field(ge=0)] = 0
     engine_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
     sleep: bool = False
-    patience: Annotated[int, Field(ge=10)] = 1800
+    patience: Annotated[int, Field(ge=1)] = 1800
 
     @property
     def copies(self) -> int:

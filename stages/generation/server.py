@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection, Listener, wait
 from pathlib import Path
@@ -39,6 +39,8 @@ from stages.generation.engine import Completion, Engine, Sampling, load
 BEAT = 2.0
 #: Seconds between two looks for a place that is not there yet.
 LOOK = 0.2
+Signal = Callable[[], None]
+
 #: Lines of a server's output that are shown when it dies.
 TAIL = 30
 
@@ -54,15 +56,17 @@ class Opening:
 
 
 class ServedEngine(Engine):
-    """The engine of a server, as one of its clients has it. `patience`: seconds that the server may say nothing."""
+    """The engine of a server, as one of its clients has it."""
 
-    def __init__(self, connection: Connection, host: str, positions: int, capacity: int, patience: float) -> None:
+    def __init__(self, connection: Connection, said: Mapping[str, Any], patience: float, heard: Signal) -> None:
+        """`said` is what the server says of itself; see `connect` for the others."""
         self._connection = connection
-        self._host = host
+        self._host = said["host"]
         self._patience = patience
+        self._heard = heard
         self._inside: dict[int, int] = {}  # key -> completions
-        self.positions = positions
-        self.capacity = capacity
+        self.positions = said["positions"]
+        self.capacity = said["capacity"]
 
     def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
         self._inside[key] = sampling.n
@@ -110,6 +114,7 @@ class ServedEngine(Engine):
                 message = self._connection.recv()
             except (EOFError, OSError) as error:
                 raise self._lost(str(error) or "it ended") from None
+            self._heard()
             if isinstance(message, StageError):
                 raise message
             if message is not _ALIVE:
@@ -129,18 +134,23 @@ class _Alive:
 _ALIVE = _Alive()
 
 
-def connect(place: Path, patience: float, check: Callable[[], None] = lambda: None) -> ServedEngine:
+def connect(
+    place: Path, patience: float, *, check: Signal = lambda: None, heard: Signal = lambda: None
+) -> ServedEngine:
     """The engine of the server that says at `place` where it is, once it is ready.
 
-    `check` is called while it is waited for, and raises if there is nothing to wait for. `patience`: seconds for which
-    it may not be there, or say nothing later.
+    Args:
+        place: the file that is to say it.
+        patience: seconds for which the server may not be there, or say nothing later.
+        check: called while it is waited for; raises if there is nothing to wait for.
+        heard: called whenever it has said something later.
 
     Raises:
         Lost: it does not come, or cannot be reached.
     """
     deadline = time.monotonic() + patience
     while not place.exists():
-        check()
+        check()  # which takes a moment
         if time.monotonic() > deadline:
             raise Lost(f"no rollout server is ready at {place} after {patience:g} s")
         time.sleep(LOOK)
@@ -149,7 +159,7 @@ def connect(place: Path, patience: float, check: Callable[[], None] = lambda: No
         connection = Client((given["host"], given["port"]), authkey=bytes.fromhex(given["key"]))
     except (OSError, multiprocessing.AuthenticationError) as error:
         raise Lost(f"the rollout server on {given['host']}:{given['port']} cannot be reached: {error}") from None
-    return ServedEngine(connection, given["host"], given["positions"], given["capacity"], patience)
+    return ServedEngine(connection, given, patience, heard)
 
 
 class Server:
@@ -185,6 +195,7 @@ class Server:
         Raises:
             Lost: with the end of what it printed.
         """
+        self._process.join(LOOK)
         if not self._process.is_alive():
             self._printing.join(LOOK)
             printed = "\n".join(self._printed)

@@ -44,6 +44,20 @@ CURVE = {
     "seconds": "step_time",
 }
 
+#: Metrics whose mean over the last tenth of the rollouts is in the record.
+SUMMARY = (
+    "reward",
+    "kl",
+    "entropy",
+    "gradient_norm",
+    "clip_share",
+    "zero_deviation",
+    "completion_length",
+    "sampling_mismatch",
+    "distance_start",
+    "distance_base",
+)
+
 #: Updates in a row whose gradient is not finite, after which a run is stopped.
 SKIPS = 3
 
@@ -128,10 +142,11 @@ def validation(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
 def summary(training: Log, validation: Log, config: Config) -> dict[str, Any]:
     """The numbers of the record: means over the last tenth of the rollouts, and the last validation."""
     last = [row for row in training if row["rollout"] > config.rollouts * 0.9 or row["rollout"] == config.rollouts]
-    names = [name for name in ("reward", "kl", "entropy", "zero_deviation", "completion_length") if name in last[0]]
-    means = {name: fmean([row[name] for row in last if name in row]) for name in names}
+    known = {name: [row[name] for row in last if name in row] for name in SUMMARY}
+    means = {name: fmean(values) for name, values in known.items() if values}
     end = {f"validation_{name}": validation[-1][name] for name in ("pass@1", "pass@1_se")} if validation else {}
-    return {"rollouts": config.rollouts, "steps": training[-1]["step"], **means, **end}
+    skipped = sum(row["skipped"] for row in training)
+    return {"rollouts": config.rollouts, "steps": training[-1]["step"], "skipped": int(skipped), **means, **end}
 
 
 def write(rows: Log, file: Path) -> None:

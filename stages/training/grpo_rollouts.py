@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from stages.contract import Context, StageError
+from stages.contract import Context, Lost, StageError
 from stages.generation import server
 from stages.generation.engine import Completion, Engine, Sampling, prompt_seed
 from stages.generation.server import Opening, Server
@@ -166,20 +167,33 @@ class Served(Rollouts):
         super().__init__(policy, config)
         self._context = context
         self._beat = beat
+        self._server: Server | None = None
         index = context.rank % context.servers if context.servers else context.rank - context.local_rank
         self._place = place(context, index)
         # The process that gives the server its weights: the first that has it.
         self._owns = context.rank < context.servers if context.servers else context.local_rank == 0
 
     def __enter__(self) -> Served:
-        check: Callable[[], None] = lambda: None  # noqa: E731
         if self._owns and not self._context.servers:
             devices = _spare(self._context)
             own = Server(opening(self._config, self._context), self._place, devices, self._patience)
-            check = self._ends.enter_context(own).check
-        self._served = server.connect(self._place, self._patience, check)
+            self._server = self._ends.enter_context(own)
+        heard = partial(self._beat, "rollout")
+        self._served = server.connect(self._place, self._patience, check=self._check, heard=heard)
         self._ends.callback(self._served.close)
         return self
+
+    def generate(self, prompts: Sequence[list[int]], sampling: Sampling, step: int) -> list[list[Completion]]:
+        try:
+            return super().generate(prompts, sampling, step)
+        except Lost:
+            self._check()  # which knows more of a server that has ended
+            raise
+
+    def _check(self) -> None:
+        """Raise if a server of this process has ended."""
+        if self._server is not None:
+            self._server.check()
 
     @property
     def _patience(self) -> float:
@@ -194,7 +208,6 @@ class Served(Rollouts):
             if folder is not None:
                 self._served.reload(folder)
         ranks.wait()
-        self._beat("rollout")
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[Path | None]:
