@@ -41,9 +41,6 @@ BEAT = 2.0
 LOOK = 0.2
 Signal = Callable[[], None]
 
-#: Lines of a server's output that are shown when it dies.
-TAIL = 30
-
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
@@ -175,7 +172,7 @@ class Server:
         self._process.start()
         self._place = place
         its_output.close()
-        self._printed: deque[str] = deque(maxlen=TAIL)
+        self._printed = ""
         self._printing = threading.Thread(target=self._pass_on, args=(output,), daemon=True)
         self._printing.start()
 
@@ -193,19 +190,21 @@ class Server:
         """Raise if it is gone.
 
         Raises:
-            Lost: with the end of what it printed.
+            Lost: with the last line that it printed.
         """
         self._process.join(LOOK)
         if not self._process.is_alive():
             self._printing.join(LOOK)
-            printed = "\n".join(self._printed)
-            raise Lost(f"the rollout server ended (exit code {self._process.exitcode}); it printed last:\n{printed}")
+            code = self._process.exitcode or 0
+            if code < 0:
+                raise Lost(f"the rollout server was killed by signal {-code}")
+            raise Lost(f"the rollout server ended (exit code {code}): {self._printed}")
 
     def _pass_on(self, output: Connection) -> None:
-        """Print what it prints, and keep the end of it."""
+        """Print what it prints, and keep the last line of it."""
         with output, open(os.dup(output.fileno()), errors="replace") as lines:
             for line in lines:
-                self._printed.append(line.rstrip("\n"))
+                self._printed = line.strip() or self._printed
                 print(f"[rollouts] {line}", end="", file=sys.stderr, flush=True)
 
 

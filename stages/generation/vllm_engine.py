@@ -150,6 +150,7 @@ def start(
         "max_num_seqs": sequences,
         "max_num_batched_tokens": BATCHED_TOKENS,
         "seed": 0,
+        "use_tqdm_on_load": False,
         "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled from
     }
     with torch.random.fork_rng():  # vLLM seeds the global generators when it starts
