@@ -32,7 +32,7 @@ def leave_lost(folder: Path, message: str) -> bool:
     times = before["times"] + 1 if before["step"] == step else 1
     (folder / SETBACKS).write_text(json.dumps({"step": step, "times": times}))
     again = times <= TRIES
-    leave(folder, message if again else f"{message} (for the {times}th time without progress)", continues=True)
+    leave(folder, message if again else f"{message} ({times} times without progress)", continues=True)
     return again
 
 

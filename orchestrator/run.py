@@ -15,7 +15,6 @@ from launch.job import Allocation, Cluster, Handle, Job
 from orchestrator import plan
 from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.graph import Graph, Node
-from stages import contract
 from stages.store import Store
 
 #: Seconds between two looks at the running jobs.
@@ -93,7 +92,7 @@ class Run:
             if not self._launcher.room(resources):
                 continue
             folders = tuple(self._folder(node, resources) for node in nodes)
-            ranks = resources.ranks(getattr(contract.load(nodes[0].stage), "DISTRIBUTED", False))
+            ranks = resources.ranks(nodes[0].stage)
             job = Job(folders=folders, resources=resources, log=log(nodes[0], self.store), ranks=ranks)
             started = time.time()
             self._waiting.remove(nodes)

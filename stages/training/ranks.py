@@ -23,11 +23,12 @@ T = TypeVar("T")
 
 
 def join(context: Context) -> None:
-    """Make the process group of all ranks, at the port that rank 0 holds already; nothing for one rank.
+    """Make the process group of all ranks, at the port that rank 0 holds already; nothing for a rank without others.
 
     A rank that does not come, or leaves the others waiting, is an error after `patience` (at most twice that).
     """
-    if context.world == 1 or torch.distributed.is_initialized():
+    alone = context.world == 1 and context.listener is None
+    if alone or torch.distributed.is_initialized():
         return
     on_accelerator = device().type == "cuda"
     if on_accelerator:
