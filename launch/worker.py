@@ -156,6 +156,7 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
         raise Superseded("somebody else has taken this node over; what was made here is not published")
     store = Store(Path(spec.store))
     artifact.publish(output, store.final(spec.stage, spec.label, spec.fingerprint), record)
+    _supersede(spec, folder)
 
 
 def _run_stage(
@@ -242,6 +243,28 @@ def _predecessor(spec: NodeSpec, store: Store) -> tuple[int, Path] | None:
         if folder is not None and (folder / artifact.STATE).is_dir():
             return value, folder
     return None
+
+
+def _supersede(spec: NodeSpec, folder: Path) -> None:
+    """Remove the training state of shorter runs of the recipe: the next longer one goes on from this one's.
+
+    What another node, which is prepared already, may go on from stays; `gc` finds it later.
+    """
+    store = Store(Path(spec.store))
+    others = (each for each in folder.parent.glob(f".*/{node_file.NODE}") if each.parent != folder)
+    wanted = {fingerprint for each in others for _, fingerprint in _continues(each)}
+    for _, fingerprint in spec.continues:
+        shorter = store.find(spec.stage, fingerprint)
+        if shorter is not None and fingerprint not in wanted:
+            artifact.remove_state(shorter)
+
+
+def _continues(file: Path) -> list[tuple[int, str]]:
+    """What the node of a node.json may go on from."""
+    try:
+        return node_file.read(file.parent).continues
+    except (OSError, ValueError, TypeError, KeyError):  # it is published at this moment
+        return []
 
 
 def _trace(given: InputSpec, found: Input) -> dict[str, Any]:

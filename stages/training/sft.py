@@ -61,7 +61,7 @@ def _start(context: Context, saved: Path | None) -> Path | None:
     if saved is not None or context.continues is None:
         return saved
     _, artifact = context.continues
-    return ranks.first(lambda: checkpoints.continued(artifact, context.work / "continued"))
+    return ranks.first(lambda: checkpoints.continued(artifact, context.work))
 
 
 class _Watch(saving.Saving):
