@@ -41,6 +41,9 @@ format: $(BUILT) ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+recipe: $(BUILT) ## write docs/RECIPE.md, the paper's recipe value by value, from conf/
+	$(BIN)/python -m docs.recipe
+
 format-check: $(BUILT)
 	$(BIN)/ruff format --check .
 
@@ -72,4 +75,4 @@ $(VENV)/.built-gpu: pyproject.toml
 	$(BIN)/python -m pip install -q $(PIP) -e '.[vllm,dev]'
 	touch $@
 
-.PHONY: help run test test-slurm test-faults slurm-up slurm-down setup check format format-check lint types imports unit
+.PHONY: help run test test-slurm test-faults slurm-up slurm-down setup check recipe format format-check lint types imports unit

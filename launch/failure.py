@@ -1,16 +1,48 @@
-"""Why an attempt at a node failed: error.json in its folder, for the head and for whoever would try again."""
+"""Why an attempt at a node failed, in its folder, for the head and for whoever would try again.
+
+error.json      the last attempt's reason
+setbacks.json   how often the node was lost since it last saved something new
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-ERROR = "error.json"
+from stages.saved import Saved
+
+ERROR, SETBACKS = "error.json", "setbacks.json"
+
+#: How often a node that was lost is tried again, as long as it saves nothing new in between.
+TRIES = 2
 
 
 def leave(folder: Path, message: str, *, continues: bool = False) -> None:
     """Leave the reason of a failure in the node's folder. `continues`: another job could go on from what is there."""
     (folder / ERROR).write_text(json.dumps({"message": message, "continues": continues}))
+
+
+def leave_lost(folder: Path, message: str) -> bool:
+    """Leave the reason why a node was lost; whether it is to be tried again, as it is unless it keeps being lost."""
+    step = Saved(folder).step
+    try:
+        before = json.loads((folder / SETBACKS).read_text())
+    except (OSError, ValueError):
+        before = {"step": None, "times": 0}
+    times = before["times"] + 1 if before["step"] == step else 1
+    (folder / SETBACKS).write_text(json.dumps({"step": step, "times": times}))
+    again = times <= TRIES
+    leave(folder, message if again else f"{message} ({times} times without progress)", continues=True)
+    return again
+
+
+def again(folder: Path) -> bool:
+    """Whether the last attempt was lost, and the next one may well succeed."""
+    try:
+        times: int = json.loads((folder / SETBACKS).read_text())["times"]
+        return times <= TRIES and (folder / ERROR).is_file() and not for_good(folder)
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def messages(folder: Path) -> list[str]:

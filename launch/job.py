@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Protocol
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
+from stages import contract
 from stages.contract import Resources
 
 
@@ -53,9 +54,18 @@ class Allocation(Resources):
         """The part of it that a stage sees."""
         return Resources(**{each.name: getattr(self, each.name) for each in fields(Resources)})
 
-    def ranks(self, distributed: bool) -> int:
-        """Processes on each machine."""
-        return (self.processes or max(1, self.gpus - self.rollout_gpus)) if distributed else 1
+    def ranks(self, stage: str) -> int:
+        """Processes of a stage on each machine; a rollout server beside them takes its GPUs from theirs."""
+        module = contract.load(stage)
+        if not getattr(module, "DISTRIBUTED", False):
+            return 1
+        spare = self.rollout_gpus if getattr(module, "SERVES", False) and self.rollouts == "server" else 0
+        return self.processes or max(1, self.gpus - spare)
+
+    def servers(self, stage: str) -> int:
+        """Machines of a job that serve rollouts to the others."""
+        serves = getattr(contract.load(stage), "SERVES", False) and self.rollouts == "server"
+        return self.rollout_nodes if serves else 0
 
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))

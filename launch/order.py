@@ -33,6 +33,7 @@ class Order:
         packages: the versions that the submitting head saw; the job refuses others.
         time: minutes that the job has.
         git: the commit and the dirty flag of the code. Equal code has one snapshot, at whatever commit it is.
+        servers: machines of each job, the last ones, that do not run the stage but serve those that do.
     """
 
     token: str
@@ -41,6 +42,7 @@ class Order:
     packages: dict[str, str]
     time: int
     git: dict[str, Any] | None = None
+    servers: int = 0
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,7 @@
-"""Where the processes of a DISTRIBUTED stage meet: rank 0 finds a free port and writes it down, the others read it."""
+"""Where the processes of a DISTRIBUTED stage meet: rank 0 listens at a free port and writes it down for the others.
+
+The socket stays open, and is handed to torch: between finding a port and using it, nobody else can take it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from stages.contract import Lost
 
 #: Seconds that the other ranks wait for rank 0, which may have to wait for the node's lock.
 PATIENCE = 600
@@ -21,8 +26,9 @@ class Meeting:
     """Sets what torch.distributed reads from the environment.
 
     Attributes:
-        rank, world: of this process among all.
+        rank, world: of this process among all that train. The processes of machines that serve have higher ranks.
         local_rank, local_world: of this process among those of its machine.
+        servers: machines that serve and do not train: the last ones.
         name: of the meeting; each start of a job has another one.
     """
 
@@ -31,24 +37,27 @@ class Meeting:
     local_rank: int
     local_world: int
     name: str
+    servers: int = 0
 
-    def __call__(self, folder: Path) -> bool:
-        """Meet for the node of `folder`. False if there is nothing to meet for: rank 0 found it published.
+    def __call__(self, folder: Path) -> int | None:
+        """Meet for the node of `folder`: the descriptor at which rank 0 listens (-1 for the others).
+
+        None if there is nothing to meet for: rank 0 found the node published.
 
         Raises:
-            TimeoutError: rank 0 did not come.
+            Lost: rank 0 did not come.
         """
         place = folder / f"rendezvous-{self.name}"
+        listener = -1
         if self.rank == 0:
-            with socket.socket() as probe:
-                probe.bind(("", 0))
-                port = probe.getsockname()[1]
+            listening = socket.create_server(("", 0), backlog=max(128, self.world))
             draft = place.with_name(place.name + ".draft")
-            draft.write_text(json.dumps({"host": socket.gethostname(), "port": port}))
+            draft.write_text(json.dumps({"host": socket.gethostname(), "port": listening.getsockname()[1]}))
             os.replace(draft, place)
+            listener = listening.detach()
         given = _read(place)
         if given is None:
-            return False
+            return None
         os.environ |= {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.world),
@@ -57,25 +66,31 @@ class Meeting:
             "MASTER_ADDR": given["host"],
             "MASTER_PORT": str(given["port"]),
         }
-        return True
+        return listener
 
 
-def of_slurm() -> Meeting:
-    """The meeting of the processes of this Slurm step, or of a job that has no step."""
+#: The meeting of one process.
+ALONE = Meeting(rank=0, world=1, local_rank=0, local_world=1, name="alone")
+
+
+def of_slurm(servers: int = 0) -> Meeting:
+    """The meeting of the processes of this Slurm step, or of a job that has no step; its last machines may serve."""
     given = os.environ
-    world = int(given.get("SLURM_NTASKS", "1"))
+    tasks, machines = int(given.get("SLURM_NTASKS", "1")), int(given.get("SLURM_JOB_NUM_NODES", "1"))
+    each = tasks // machines
     return Meeting(
         rank=int(given.get("SLURM_PROCID", "0")),
-        world=world,
+        world=tasks - servers * each,
         local_rank=int(given.get("SLURM_LOCALID", "0")),
-        local_world=world // int(given.get("SLURM_JOB_NUM_NODES", "1")),
+        local_world=each,
         name=f"{given.get('SLURM_JOB_ID', '0')}-{given.get('SLURM_RESTART_COUNT', '0')}",
+        servers=servers,
     )
 
 
 def of_ranks() -> Meeting:
     """The meeting of the workers that `launch.ranks` has started, or of one that it did not start."""
-    rank, world, name = os.environ.get(RANK, "0 1 alone").split()
+    rank, world, name = os.environ.get(RANK, f"0 1 {os.getpid()}").split()
     return Meeting(rank=int(rank), world=int(world), local_rank=int(rank), local_world=int(world), name=name)
 
 
@@ -85,7 +100,7 @@ def _read(place: Path) -> dict[str, str] | None:
         if not place.parent.is_dir():
             return None
         if time.monotonic() > deadline:
-            raise TimeoutError(f"rank 0 did not come to {place} within {PATIENCE} s")
+            raise Lost(f"rank 0 did not come to {place} within {PATIENCE} s")
         time.sleep(0.1)
     found: dict[str, str] = json.loads(place.read_text())
     return found

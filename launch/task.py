@@ -38,8 +38,8 @@ def main(folder: Path, segment: int) -> int:
     sharing.join(folder.parent.parent)
     given = order.read(folder)
     task = given.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
-    meet = rendezvous.of_slurm()
-    _print_to(Path(task.log if meet.rank == 0 else f"{task.log}.rank{meet.rank}"))
+    meeting = rendezvous.of_slurm(given.servers)
+    _print_to(Path(task.log if meeting.rank == 0 else f"{task.log}.rank{meeting.rank}"))
     folders = [Path(each) for each in task.folders]
     if segment > 0 and any(failure.for_good(each) for each in folders):
         print("an earlier segment failed, and would fail again")
@@ -56,14 +56,14 @@ def main(folder: Path, segment: int) -> int:
         return 1
     with _Signals(folders, given) as signals:
         post = worker.Post(
-            token=given.token, stopping=signals.stopping, rank=meet.rank, world=meet.world, meet=meet, git=given.git
+            token=given.token, stopping=signals.stopping, meeting=meeting, retry=signals.again, git=given.git
         )
         shared: dict[object, object] = {}
         try:
             return max([worker.run(each, shared, signals.at(each, post)) for each in folders], default=0)
         except Interrupted:
             # A rank that failed would take the job down before the first one has put it back into the queue.
-            return signals.requeue() if meet.rank == 0 else 0
+            return signals.requeue() if meeting.rank == 0 else 0
 
 
 class _Signals:
@@ -115,6 +115,12 @@ class _Signals:
         print(f"saved; job {_job()} is back in the queue", flush=True)
         time.sleep(ENDING)
         return 1
+
+    def again(self) -> None:
+        """Put this job back into Slurm's queue: it was lost. Where it may not, the next segment goes on."""
+        with contextlib.suppress(Unanswered):
+            queue.ask("scontrol", "requeue", _job())
+            print(f"job {_job()} is back in the queue", flush=True)
 
     def _give_up(self, why: str, *, continues: bool = False) -> int:
         message = f"its time limit of {self._order.time} min was reached, {why}"

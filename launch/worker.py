@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from launch import failure, hold, provenance, rendezvous, sharing
 from launch import node as node_file
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
+from launch.rendezvous import ALONE, Meeting
 from stages import artifact, content, contract, hub
-from stages.contract import Context, Input, Interrupted, Resources, StageError
+from stages.contract import Context, Input, Interrupted, Lost, Resources, StageError
 from stages.progress import Progress
 from stages.store import ATTEMPTS, PROGRESS, Store
 
@@ -51,26 +52,32 @@ class Post:
     Attributes:
         token: of the claim that was taken for it; None for a worker that takes its claims itself.
         stopping: whether it was asked to save and stop.
-        rank, world: its place among the processes of a DISTRIBUTED stage. Rank 0 claims, locks and publishes.
-        meet: called by every rank before the stage runs, and by rank 0 not before the folders are ready for the others;
-            false if rank 0 has nothing to run.
+        meeting: of the processes of a DISTRIBUTED stage. Rank 0 claims, locks and publishes, and comes to it when the
+            folders are ready for the others.
+        retry: called when the node was lost and is to be tried again, by a process that is about to end.
         git: the state of the code when it was submitted; None if that is the code that runs.
     """
 
     token: str | None = None
     stopping: Callable[[], bool] = lambda: False
-    rank: int = 0
-    world: int = 1
-    meet: Callable[[Path], bool] = lambda folder: True
+    meeting: Meeting = ALONE
+    retry: Callable[[], None] = lambda: None
     git: dict[str, Any] | None = None
+
+    @property
+    def leads(self) -> bool:
+        return self.meeting.rank == 0
+
+    @property
+    def many(self) -> bool:
+        return self.meeting.world + self.meeting.servers > 1
 
 
 def main(folders: list[str]) -> int:
     """Run the nodes one after the other; a failure of one does not stop the next. 1 if any failed."""
     if os.environ.get(LIFELINE):
         threading.Thread(target=die_with_head, daemon=True).start()
-    meet = rendezvous.of_ranks()
-    post = Post(rank=meet.rank, world=meet.world, meet=meet)
+    post = Post(meeting=rendezvous.of_ranks())
     shared: dict[Any, Any] = {}
     return max([run(Path(folder), shared, post) for folder in folders], default=0)
 
@@ -86,9 +93,10 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
             return 0
         spec = node_file.read(folder)
         sharing.join(Path(spec.store))
-        if post.rank > 0:
-            if post.meet(folder):
-                _run_stage(spec, folder, shared, post)
+        if not post.leads:
+            listener = post.meeting(folder)
+            if listener is not None:
+                _run_stage(spec, folder, shared, post, listener)
             return 0
         with hold.locked(folder), hold.held(folder, spec, post.token):
             if Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
@@ -97,12 +105,15 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
     except Interrupted:
         raise
     except Exception as error:  # the boundary: every failure is recorded for the head, which shows it
+        again = False
         if not isinstance(error, Superseded):
-            _record_failure(folder, error, post)  # first: it frees the space that the log may need on a full disk
+            again = _record_failure(folder, error, post)  # first: it frees the space that the log may need
         if isinstance(error, StageError | Superseded):
             print(f"{folder}: {error}", file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
+        if again:
+            post.retry()
         return 1
     return 0
 
@@ -121,11 +132,10 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
     (folder / WORK).mkdir(exist_ok=True)
     attempt = _count_attempt(folder)
     _check_sources(spec)
-    if post.world > 1:
-        post.meet(folder)
+    listener = post.meeting(folder) if post.many else None
     started = time.time()
     try:
-        summary, context = _run_stage(spec, folder, shared, post)
+        summary, context = _run_stage(spec, folder, shared, post, listener)
     finally:  # in a shared store somebody else may go on from what is there
         sharing.hand_over(folder, Path(spec.store))
     record = {
@@ -146,10 +156,15 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
         raise Superseded("somebody else has taken this node over; what was made here is not published")
     store = Store(Path(spec.store))
     artifact.publish(output, store.final(spec.stage, spec.label, spec.fingerprint), record)
+    _supersede(spec, folder)
 
 
-def _run_stage(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -> tuple[dict[str, Any], Context]:
-    """Verify what the stage needs, and run it."""
+def _run_stage(
+    spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post, listener: int | None
+) -> tuple[dict[str, Any], Context]:
+    """Verify what the stage needs, and run it, or serve those that do."""
+    meeting = post.meeting
+    serves = meeting.rank >= meeting.world
     store = Store(Path(spec.store))
     context = Context(
         inputs={kind: _resolve(kind, given, store) for kind, given in spec.inputs.items()},
@@ -160,13 +175,23 @@ def _run_stage(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post)
         continues=_predecessor(spec, store),
         shared=shared,
         stopping=post.stopping,
-        rank=post.rank,
-        world=post.world,
+        abandon=lambda message: _abandon(folder, message, post),
+        rank=meeting.rank - (meeting.world if serves else 0),
+        world=meeting.world,
+        local_rank=meeting.local_rank,
+        listener=listener if meeting.rank == 0 else None,
+        session=meeting.name,
+        servers=meeting.servers,
     )
     stage = contract.load(spec.stage)
     if spec.identity["version"] != stage.VERSION:
         raise StageError(f"{spec.stage}: planned at version {spec.identity['version']}, this code is {stage.VERSION}")
-    return stage.run(stage.Config(**spec.identity["config"]), context), context
+    config = stage.Config(**spec.identity["config"])
+    if serves:
+        if meeting.local_rank == 0:  # one process has all GPUs of its machine
+            stage.serve(config, replace(context, rank=context.rank // meeting.local_world))
+        return {}, context
+    return stage.run(config, context), context
 
 
 def _continued_from(context: Context) -> dict[str, Any] | None:
@@ -220,6 +245,28 @@ def _predecessor(spec: NodeSpec, store: Store) -> tuple[int, Path] | None:
     return None
 
 
+def _supersede(spec: NodeSpec, folder: Path) -> None:
+    """Remove the training state of shorter runs of the recipe: the next longer one goes on from this one's.
+
+    What another node, which is prepared already, may go on from stays; `gc` finds it later.
+    """
+    store = Store(Path(spec.store))
+    others = (each for each in folder.parent.glob(f".*/{node_file.NODE}") if each.parent != folder)
+    wanted = {fingerprint for each in others for _, fingerprint in _continues(each)}
+    for _, fingerprint in spec.continues:
+        shorter = store.find(spec.stage, fingerprint)
+        if shorter is not None and fingerprint not in wanted:
+            artifact.remove_state(shorter)
+
+
+def _continues(file: Path) -> list[tuple[int, str]]:
+    """What the node of a node.json may go on from."""
+    try:
+        return node_file.read(file.parent).continues
+    except (OSError, ValueError, TypeError, KeyError):  # it is published at this moment
+        return []
+
+
 def _trace(given: InputSpec, found: Input) -> dict[str, Any]:
     """What a record says of an input: its identity, and where it was for this run."""
     return asdict(given) | {"path": None if found.path is None else str(found.path)}
@@ -237,20 +284,37 @@ def _count_attempt(folder: Path) -> int:
     return attempt
 
 
-def _record_failure(folder: Path, error: Exception, post: Post) -> None:
-    """Leave the reason in the node's folder; give back the space of an output that will never be published."""
-    if post.rank == 0:
+def _abandon(folder: Path, message: str, post: Post) -> None:
+    """End this process at once, from whichever thread found that it hangs; the others of the stage end with it."""
+    print(f"{folder}: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        if not (folder / failure.ERROR).exists() and failure.leave_lost(folder, message):
+            post.retry()
+    os._exit(1)
+
+
+def _record_failure(folder: Path, error: Exception, post: Post) -> bool:
+    """Leave the reason in the node's folder; give back the space of an output that will never be published.
+
+    Returns whether the node was lost, and is to be tried again.
+    """
+    if post.leads:
         shutil.rmtree(folder / OUT, ignore_errors=True)
     known = isinstance(error, StageError | OSError | MemoryError)
     message = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         message = f"no space left on the disk of {folder.parent.parent} ({error})"
-    if post.world > 1 and (folder / failure.ERROR).exists():  # the reason; that this rank lost that one is none
-        return
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded here
+        message += "; see what this stage needs with `plan --cost`: a smaller per_device_batch, or sharding=fsdp2"
+    if post.many and (folder / failure.ERROR).exists():  # the reason; that this rank lost that one is none
+        return False
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
+        if isinstance(error, Lost):
+            return failure.leave_lost(folder, message)
         failure.leave(
             folder, message if known else f"{type(error).__name__}: {message}", continues=isinstance(error, Missing)
         )
+    return False
 
 
 def die_with_head() -> None:

@@ -35,8 +35,6 @@ from stages.store import Store
 YOUNG = 24 * 3600.0
 #: Folders of the store that are no stage's.
 OTHERS = {"logs", "reports", "jobs", "snapshots", runs.RUNS}
-#: How what is being removed is called, until it is gone.
-GONE = ".gone-"
 
 KINDS = {
     "artifact": "artifacts that no recorded run names",
@@ -132,7 +130,7 @@ def _look(store: Store) -> Found:
     found = Found()
     for stage in _folders(store.root):
         for folder in _folders(stage) if stage.name not in OTHERS and not stage.name.startswith(".") else ():
-            if folder.name.startswith(GONE):
+            if folder.name.startswith(artifact.GONE):
                 found.gone.append(folder)
             elif re.fullmatch(r"\.[0-9a-f]{16}", folder.name):
                 found.unfinished.append(folder)
@@ -244,7 +242,7 @@ def _delete(garbage: Iterable[Garbage], store: Store, before: list[tuple[Path, i
     for each in garbage:
         if _records(store) != before:
             return "somebody has started a run meanwhile; nothing more is removed: run gc again"
-        gone = store.root / each.path.relative_to(store.root).parts[0] / f"{GONE}{secrets.token_hex(6)}"
+        gone = store.root / each.path.relative_to(store.root).parts[0] / f"{artifact.GONE}{secrets.token_hex(6)}"
         try:
             os.rename(each.path, gone)
         except OSError as error:

@@ -15,7 +15,6 @@ from launch.job import Allocation, Cluster, Handle, Job
 from orchestrator import plan
 from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.graph import Graph, Node
-from stages import contract
 from stages.store import Store
 
 #: Seconds between two looks at the running jobs.
@@ -34,9 +33,10 @@ class Batch:
 
 @dataclass
 class Outcome:
-    """What became of a run. `failed` has each node's messages and log, by fingerprint."""
+    """What became of a run. `failed` has each node's messages and log, by fingerprint; `again` what was lost once."""
 
     executed: list[Node] = field(default_factory=list)
+    again: list[tuple[Node, list[str]]] = field(default_factory=list)
     failed: dict[str, tuple[Node, list[str], Path]] = field(default_factory=dict)
     blocked: list[Node] = field(default_factory=list)
 
@@ -92,7 +92,7 @@ class Run:
             if not self._launcher.room(resources):
                 continue
             folders = tuple(self._folder(node, resources) for node in nodes)
-            ranks = resources.ranks(getattr(contract.load(nodes[0].stage), "DISTRIBUTED", False))
+            ranks = resources.ranks(nodes[0].stage)
             job = Job(folders=folders, resources=resources, log=log(nodes[0], self.store), ranks=ranks)
             started = time.time()
             self._waiting.remove(nodes)
@@ -114,6 +114,9 @@ class Run:
                 if self.store.find(node.stage, node.fingerprint) is not None:
                     self._done.add(node.fingerprint)
                     self.outcome.executed.append(node)
+                elif failure.again(self.store.job(node.stage, node.fingerprint)):
+                    self.outcome.again.append((node, failure.messages(self.store.job(node.stage, node.fingerprint))))
+                    self._waiting.append([node])
                 else:
                     messages = self._why_not(node, batch.handle.poll())
                     self.outcome.failed[node.fingerprint] = (node, messages, batch.log)

@@ -186,8 +186,7 @@ def _classes(cluster: Cluster, partitions: list[Partition]) -> Iterator[Finding]
     for name, needs in classes.items():
         stages = ", ".join(used.get(name, []))
         value = f"{_spell(needs)}; " + (f"for {stages}" if stages else "no stage has it")
-        spread = any(getattr(contract.load(stage), "DISTRIBUTED", False) for stage in used.get(name, []))
-        ranks = needs.ranks(spread)
+        ranks = max((needs.ranks(stage) for stage in used.get(name, [])), default=1)
         wrong = _misfit(needs, ranks, partitions) or _refusal(needs, ranks, cluster.grace)
         yield Finding(what=f"class {name}", value=value, means=wrong or "", fatal=bool(wrong and stages))
 
@@ -195,7 +194,7 @@ def _classes(cluster: Cluster, partitions: list[Partition]) -> Iterator[Finding]
 def _spell(needs: Allocation) -> str:
     parts = [
         f"{needs.nodes} machines" if needs.nodes > 1 else "",
-        f"{needs.cpus} cores" + (" a process" if needs.ranks(True) > 1 else ""),
+        f"{needs.cpus} cores" + (" a process" if (needs.processes or needs.gpus) > 1 else ""),
         needs.gres or ("1 GPU" if needs.gpus == 1 else f"{needs.gpus} GPUs" if needs.gpus else ""),
         f"{needs.memory:g} GB" if needs.memory else "",
         f"{needs.time} min",

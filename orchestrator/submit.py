@@ -28,7 +28,6 @@ from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
-from stages import contract
 from stages.store import Store
 
 #: Seconds between two looks at a claim whose head is submitting it.
@@ -230,7 +229,7 @@ class Submitter:
             folder=folder,
             name=f"{_title(elements)}~{token}",
             size=size,
-            ranks=array.needs.ranks(getattr(contract.load(stage), "DISTRIBUTED", False)),
+            ranks=array.needs.ranks(stage),
             after=",".join(after) or None,
             allocation=array.needs,
             root=self._root,
@@ -256,6 +255,7 @@ class Submitter:
             packages=self._packages,
             time=array.needs.time,
             git=self._git,
+            servers=array.needs.servers(elements[0][0][0].stage),
         ).write(folder)
         return folder
 

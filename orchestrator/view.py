@@ -192,7 +192,7 @@ class Watch:
         self._store = store
         self._out = out
         self._lines: dict[Batch, TaskID] = {}
-        self._told = 0
+        self._told = self._retold = 0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -227,6 +227,9 @@ class Watch:
             seconds = f"{record['seconds']:.0f} s" if record else ""
             self._out.print(f"done {node.stage}/{escape(node.label)}  {seconds}  ({done}/{of})")
         self._told = len(run.outcome.executed)
+        for node, messages in run.outcome.again[self._retold :]:
+            self._out.print(f"again {node.stage}/{escape(node.label)}: {escape('; '.join(messages))}")
+        self._retold = len(run.outcome.again)
 
     def _draw(self, batch: Batch) -> None:
         if batch not in self._lines:

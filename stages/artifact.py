@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from stages.identity import fingerprint
 
 RECORD = "record.json"
 STATE = "state"
+#: How what is being removed is called, until it is gone.
+GONE = ".gone-"
 SCHEMA = 1
 
 #: Files that are hashed at once, at most, and files that are on their way to the disk at once.
@@ -85,6 +88,16 @@ def publish(draft: Path, final: Path, record: dict[str, Any]) -> None:
     else:
         os.rename(draft, final)
     _sync(final.parent)
+
+
+def remove_state(folder: Path) -> None:
+    """Remove an artifact's training state, if it is ours to remove: at once out of sight, then from the disk."""
+    gone = folder.parent / f"{GONE}{secrets.token_hex(6)}"
+    try:
+        os.rename(folder / STATE, gone)
+    except OSError:  # there is none, or somebody else's
+        return
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def sha256(file: Path) -> str:

@@ -14,6 +14,7 @@ and, where they apply,
     SHARES: tuple[str, ...]           input kinds that, when equal, let several nodes run in one job
     DISTRIBUTED: bool                 runs as one process per GPU, each calling `run`, under torch.distributed
     SAVES: bool                       saves when `context.stopping()`, raises Interrupted, and continues from there
+    SERVES: bool                      machines of a job may serve the others: those call `serve(config, context)`
     check(config) -> list[str]        what the types of the fields cannot say ("batch: 30 is not ... ")
     fits(config, resources, world) -> list[str]   what keeps it from running so, in `world` processes
 
@@ -24,7 +25,9 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +62,10 @@ _NOT_STAGES = {
 
 class StageError(Exception):
     """A stage cannot go on, and the reason is the user's to mend: shown as one message, without a traceback."""
+
+
+class Lost(StageError):
+    """A stage lost what it worked with (a process, a connection), and may well succeed if it is started again."""
 
 
 class Interrupted(Exception):
@@ -126,12 +133,18 @@ class Resources:
     rollout_gpus: Annotated[int, Field(ge=0)] = 0
     engine_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
     sleep: bool = False
-    patience: Annotated[int, Field(ge=10)] = 1800
+    patience: Annotated[int, Field(ge=1)] = 1800
 
     @property
     def copies(self) -> int:
         """Copies of a model that generate side by side."""
         return self.replicas or max(1, self.gpus // self.tensor_parallel)
+
+
+def _exit(message: str) -> None:
+    """End this process, whatever its threads are doing."""
+    print(message, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +161,15 @@ class Context:
         resources: how to run.
         progress: reports steps and metrics to whoever watches.
         stopping: whether the stage has been asked to save and stop (the time limit is near, or others need the GPUs).
+        abandon: ends this process and leaves a message, from any thread: for a stage that found itself hung. Whoever
+            started it may start it again.
         rank: of this process among those of a DISTRIBUTED stage. Rank 0 alone writes `output`.
         world: how many processes there are.
+        local_rank: of this process among those of its machine.
+        listener: the descriptor of the socket at which rank 0 meets the others; it is bound, so nobody can take its
+            port. None where the ranks meet by the environment alone.
+        session: a name that all processes of one start of a stage have in common, and no other start has.
+        servers: machines that serve rollouts alone (see `serve`).
         shared: objects kept between the nodes of one job (a loaded engine), by key.
     """
 
@@ -159,8 +179,13 @@ class Context:
     resources: Resources
     progress: Progress
     stopping: Callable[[], bool] = lambda: False
+    abandon: Callable[[str], None] = _exit
     rank: int = 0
     world: int = 1
+    local_rank: int = 0
+    listener: int | None = None
+    session: str = "alone"
+    servers: int = 0
     continues: tuple[int, Path] | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 

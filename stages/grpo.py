@@ -17,6 +17,7 @@ from stages.contract import Context, Resources
 VERSION = 2
 MAKES = ("checkpoint",)
 DISTRIBUTED = True
+SERVES = True
 SAVES = True
 
 Count = Annotated[int, Field(ge=1)]
@@ -57,6 +58,9 @@ class Config:
         adam_beta1, adam_beta2: of AdamW [actor.optim.betas].
         gradient_clip: largest gradient norm [actor.grad_clip].
         seed: of the order of the problems, and of the rollouts.
+        rollout_seeds: `each`: a completion depends on its prompt, the policy and the seed alone, on no batch, process
+            or placement of the engine. `shared`: vLLM draws from one generator a process, which is faster on a GPU; a
+            run that goes on repeats its rollouts only on as many processes, colocated.
         engine: what generates the rollouts.
         engine_dtype: what the vLLM engine computes in; transformers generation uses the trained model as it is.
         dtype: of the trained parameters.
@@ -96,6 +100,7 @@ class Config:
     adam_beta2: Beta
     gradient_clip: Positive
     seed: Annotated[int, Field(ge=0)]
+    rollout_seeds: Literal["each", "shared"]
     engine: Literal["vllm", "transformers"]
     engine_dtype: Literal["float32", "bfloat16"]
     dtype: Literal["float32", "bfloat16"]
@@ -129,6 +134,8 @@ def check(config: Config) -> list[str]:
         errors.append(f"dual_clip: {config.dual_clip} is not above 1 + clip_high = {1 + config.clip_high}")
     if config.dtype == "bfloat16" and config.compute_dtype == "float32":
         errors.append("compute_dtype: float32, but parameters of dtype bfloat16 compute in bfloat16")
+    if config.engine == "transformers" and config.rollout_seeds == "shared":
+        errors.append("rollout_seeds: shared, but transformers draws every completion by itself; set each")
     return errors
 
 
@@ -144,6 +151,13 @@ def fits(config: Config, resources: Resources, world: int) -> list[str]:
             "engine=transformers: cannot generate with a policy that is cut; set engine=vllm, or sharding=none"
         )
     return [message for message in wrong if message is not None]
+
+
+def serve(config: Config, context: Context) -> None:
+    """Serve rollouts to the machines that train, on one that does not."""
+    from stages.training import grpo_rollouts
+
+    grpo_rollouts.serve(config, context)
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

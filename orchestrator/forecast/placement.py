@@ -39,20 +39,20 @@ class Placement:
 def of(stage: str, cluster: Cluster, needs: Allocation | None = None) -> Placement:
     """That of a stage's jobs on a cluster, with what it asks for there, or with other `needs`."""
     needs = needs or cluster.needs(stage)
-    distributed = stage in contract.names() and getattr(contract.load(stage), "DISTRIBUTED", False)
-    serves = distributed and needs.rollouts == "server"
-    ranks = needs.ranks(distributed)
+    if stage not in contract.names():  # a plan may have nodes of a stage that is no more
+        return Placement(machines=1, ranks=1, gpus=needs.gpus)
+    module, ranks, alone = contract.load(stage), needs.ranks(stage), needs.servers(stage)
+    serves = getattr(module, "SERVES", False) and needs.rollouts == "server"
     if cluster.launcher == "slurm":
-        machines = needs.nodes - (needs.rollout_nodes if serves else 0) if distributed else 1
-        alone = serves and needs.rollout_nodes > 0
-        server = needs.rollout_nodes * needs.gpus if alone else needs.nodes * needs.rollout_gpus if serves else 0
-        gpus = needs.gpus - (0 if alone or not serves else needs.rollout_gpus)
-        return Placement(machines=machines, ranks=ranks, gpus=gpus, server=server)
-    there = cluster.gpus if cluster.gpus is not None else len(visible_gpus())
-    gpus = min(needs.gpus, there)
-    server = min(needs.rollout_gpus, max(0, gpus - 1)) if serves else 0
+        machines = needs.nodes if getattr(module, "DISTRIBUTED", False) else 1
+        if alone:
+            return Placement(machines=machines - alone, ranks=ranks, gpus=needs.gpus, server=alone * needs.gpus)
+        beside = needs.rollout_gpus if serves else 0
+        return Placement(machines=machines, ranks=ranks, gpus=needs.gpus - beside, server=machines * beside)
+    gpus = min(needs.gpus, cluster.gpus if cluster.gpus is not None else len(visible_gpus()))
     if cluster.launcher == "inline":
         return Placement(machines=1, ranks=1, gpus=gpus)
+    server = min(needs.rollout_gpus, max(0, gpus - 1)) if serves else 0
     if needs.gpus:  # as far as there are GPUs
         ranks = min(ranks, max(1, gpus - server))
     return Placement(machines=1, ranks=ranks, gpus=gpus - server, server=server)

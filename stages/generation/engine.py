@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -28,7 +29,10 @@ class Sampling:
         max_new_tokens: tokens after which a completion is cut; the model's positions cut it earlier.
         stop: strings that end a completion; they are not part of its text.
         seed: a prompt's completions depend on the seed, the prompt and the weights, not on its batch (but for
-            rounding: a matrix product of another shape may round differently).
+            rounding: a matrix product of another shape may round differently). None: from the engine's own generator,
+            so on everything that was drawn before; only vLLM can do that.
+        logprobs: whether completions come with the log-probabilities of their tokens, of the distribution that was
+            sampled from; only vLLM can do that.
     """
 
     n: int
@@ -36,16 +40,19 @@ class Sampling:
     top_p: float
     max_new_tokens: int
     stop: tuple[str, ...] = ()
-    seed: int
+    seed: int | None
+    logprobs: bool = False
 
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer: its token ids (the eos included), its text without special tokens, and whether it ended by itself."""
+    """One answer: its token ids (the eos included), its text without special tokens, whether it ended by itself, and
+    the log-probability of each token where they were asked for."""
 
     token_ids: list[int]
     text: str
     finished: bool
+    logprobs: list[float] | None = None
 
 
 class Engine(ABC):
@@ -75,6 +82,10 @@ class Engine(ABC):
     @abstractmethod
     def abort(self) -> None:
         """Forget what was added and is not finished."""
+
+    @abstractmethod
+    def reload(self, folder: Path) -> None:
+        """Take the weights in the safetensors files of `folder`, of the same model. Nothing is unfinished then."""
 
     def stream(self, prompts: Sequence[list[int]], sampling: Sampling) -> Iterator[tuple[int, list[Completion]]]:
         """The index of a prompt and its `sampling.n` completions, as soon as the last of them is done, in any order.

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from stages import lifeline
@@ -43,7 +44,8 @@ class Died:
 
 @dataclass(frozen=True)
 class Replica:
-    """One copy: its process, what it is sent through (prompts; None to forget them), and the end of what it printed.
+    """One copy: its process, what it is sent through (prompts; None to forget them; a folder to take weights from), and
+    the end of what it printed.
 
     Only the thread that takes what it sends waits for the process, and says so with `ended`.
     """
@@ -102,12 +104,19 @@ class Replicas(Engine):
         self._inside.clear()
         if self._failure is not None:
             return
+        self._ask(None)  # before its answer there are completions, of what it had finished
+
+    def reload(self, folder: Path) -> None:
+        self._ask(folder)
+
+    def _ask(self, message: Path | None) -> None:
+        """Send something to all copies, and wait until each has sent it back as done."""
         for replica in self._replicas:
-            replica.send(None)
+            replica.send(message)
         answered: set[int] = set()
-        while len(answered) < len(self._replicas):  # before its answer there are completions, of what it had finished
-            replica, message = self._receive()
-            if message is None:
+        while len(answered) < len(self._replicas):
+            replica, answer = self._receive()
+            if answer == message:
                 answered.add(replica.number)
 
     def _receive(self) -> tuple[Replica, Any]:
@@ -216,6 +225,9 @@ def _serve(  # noqa: PLR0913 (a process has one call for everything)
                 model.abort()
                 inside = 0
                 post.send(None)
+            elif isinstance(message, Path):
+                model.reload(message)
+                post.send(message)
             else:
                 model.add(*message)
                 inside += 1

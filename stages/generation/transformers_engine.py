@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -38,6 +40,7 @@ class TransformersEngine(Engine):
 
     def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
         assert not self._waiting or sampling == self._sampling, "what is generated together is sampled alike"
+        assert sampling.seed is not None and not sampling.logprobs, "vLLM can"
         self._sampling = sampling
         self._waiting.extend((key, sample, prompt) for sample in range(sampling.n))
 
@@ -57,6 +60,10 @@ class TransformersEngine(Engine):
     def abort(self) -> None:
         self._waiting.clear()
         self._done.clear()
+
+    def reload(self, folder: Path) -> None:
+        for file in sorted(folder.glob("*.safetensors")):
+            self._model.load_state_dict(load_file(file), strict=False)
 
     @torch.inference_mode()
     def _generate_rows(self, rows: Sequence[tuple[list[int], int]], sampling: Sampling) -> list[Completion]:
@@ -88,6 +95,7 @@ class TransformersEngine(Engine):
     def _samplers(self, rows: Sequence[tuple[list[int], int]], sampling: Sampling) -> list[LogitsProcessor]:
         if sampling.temperature == 0:
             return []
+        assert sampling.seed is not None
         seeds = [prompt_seed(sampling.seed, prompt) + sample for prompt, sample in rows]
         return [SeededSampling(seeds, sampling, self._model.device)]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 from vllm import LLM, SamplingParams
+from vllm.outputs import CompletionOutput
 
 from stages.contract import Input, StageError
 from stages.generation.engine import Completion, Engine, Sampling, decode, end_ids, prompt_seed, until_stop
@@ -63,7 +65,7 @@ class VllmEngine(Engine):
         finished = []
         for output in self._llm.llm_engine.step():
             request = self._open.pop(output.request_id)
-            completions = [self._completion(list(one.token_ids), request.stop) for one in output.outputs]
+            completions = [self._completion(one, request.stop) for one in output.outputs]
             finished.append((request.key, completions))
         return finished
 
@@ -75,6 +77,42 @@ class VllmEngine(Engine):
         self._llm.llm_engine.abort_request([request.id for request in self._open.values()], internal=True)
         self._open.clear()
 
+    def reload(self, folder: Path) -> None:
+        # In each of the engine's processes; on a CPU, packed weights are unpacked before, and packed again.
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+        if device().type == "cpu":
+            self._tie_packed_head()
+        self._llm.reset_prefix_cache()
+
+    def update(self, parameters: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Take these weights, by the names of the checkpoint; for an engine in this process."""
+        runner = self._llm.llm_engine.model_executor.driver_worker.model_runner
+        if device().type == "cpu":
+            # vLLM's CPU layers pack their weights when they are loaded: a reload unpacks, loads and packs again.
+            runner.reload_weights(weights_iterator=parameters)
+            self._tie_packed_head()
+        else:
+            for parameter in parameters:  # one at a time: each is gathered from all ranks
+                runner.model.load_weights([parameter])
+        self._llm.reset_prefix_cache()
+
+    def sleep(self) -> None:
+        """Give the memory of the cache and of the weights back; `wake` needs new weights."""
+        self._llm.sleep(level=2)
+
+    def wake(self, update: Callable[[], None]) -> None:
+        """Take the memory again, and the weights by `update`."""
+        self._llm.wake_up(tags=["weights"])
+        update()
+        self._llm.wake_up(tags=["kv_cache"])
+
+    def _tie_packed_head(self) -> None:
+        """Pack the head of a tied model again: a reload never meets it, and its packed copy would stay the old one."""
+        model = self._llm.llm_engine.model_executor.driver_worker.model_runner.get_model()
+        if model.config.tie_word_embeddings:
+            head = model.lm_head.tie_weights(model.model.embed_tokens)
+            head.quant_method.process_weights_after_loading(head)
+
     def _parameters(self, prompt: list[int], sampling: Sampling) -> SamplingParams:
         return SamplingParams(
             n=sampling.n,
@@ -84,13 +122,19 @@ class VllmEngine(Engine):
             stop=list(sampling.stop),
             detokenize=bool(sampling.stop),  # the text is decoded here; vLLM needs it only to find a stop string
             stop_token_ids=self._ends,
-            seed=None if sampling.temperature == 0 else prompt_seed(sampling.seed, prompt),
+            seed=None if sampling.temperature == 0 or sampling.seed is None else prompt_seed(sampling.seed, prompt),
+            logprobs=0 if sampling.logprobs else None,  # of the sampled token alone
         )
 
-    def _completion(self, ids: list[int], stop: Sequence[str]) -> Completion:
+    def _completion(self, output: CompletionOutput, stop: Sequence[str]) -> Completion:
         # Decoded here and not by vLLM, so that both engines give the same text for the same ids.
+        ids = list(output.token_ids)
         text, stopped = until_stop(decode(self._tokenizer, ids), stop)
-        return Completion(ids, text, finished=stopped or (bool(ids) and ids[-1] in self._ends))
+        finished = stopped or (bool(ids) and ids[-1] in self._ends)
+        if output.logprobs is None:
+            return Completion(ids, text, finished)
+        logprobs = [found[token].logprob for token, found in zip(ids, output.logprobs, strict=True)]
+        return Completion(ids, text, finished, logprobs)
 
 
 def start(
@@ -106,6 +150,8 @@ def start(
         "max_num_seqs": sequences,
         "max_num_batched_tokens": BATCHED_TOKENS,
         "seed": 0,
+        "use_tqdm_on_load": False,
+        "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled from
     }
     with torch.random.fork_rng():  # vLLM seeds the global generators when it starts
         try:

@@ -10,22 +10,31 @@ import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
+from stages.contract import Lost
+
 #: Written into a checkpoint folder of the trainer once all of its files are there.
 COMPLETE = "complete"
 
+#: The folder, beside checkpoints, of what a training went on from.
+CONTINUED = "continued"
+
+#: The optimizer's and the schedule's state.
+OPTIMIZER, SCHEDULER = "optimizer.pt", "scheduler.pt"
+
 #: Training state, by name; it is continued from and never hashed.
-_STATE = ("optimizer*", "scheduler*", "scaler*", "rng_state*", "trainer_state.json")
+_STATE = (OPTIMIZER, SCHEDULER, "rng_state*", "trainer_state.json")
 #: Files of the trainer that nobody reads again.
 _IGNORED = (COMPLETE, "training_args.bin", "README.md")
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+_MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
 
 
 def complete(checkpoint: Path) -> None:
-    """Mark `checkpoint` as complete, then remove the ones beside it."""
+    """Mark `checkpoint` as complete, then remove what it supersedes: those beside it, and what was continued."""
     (checkpoint / COMPLETE).touch()
     for other in checkpoint.parent.glob("checkpoint-*"):
         if other != checkpoint:
             shutil.rmtree(other)
+    shutil.rmtree(checkpoint.parent / CONTINUED, ignore_errors=True)
 
 
 def latest(folder: Path) -> Path | None:
@@ -55,13 +64,21 @@ def publish(checkpoint: Path, model: Path, state: Path) -> None:
             _link(file, model / file.name)
 
 
-def continued(artifact: Path, folder: Path) -> Path:
-    """A checkpoint as the trainer wants it, in `folder`, made of the `model/` and `state/` of an artifact."""
+def continued(artifact: Path, work: Path) -> Path:
+    """A checkpoint as the trainer wants it, in a folder of `work`, made of the `model/` and `state/` of an artifact.
+
+    Raises:
+        Lost: somebody has removed the state at this moment. There may be another to start from.
+    """
+    folder = work / CONTINUED
     shutil.rmtree(folder, ignore_errors=True)
-    for file in (artifact / "state").iterdir():
-        _link(file, folder / file.name)
+    try:
+        for file in (artifact / "state").iterdir():
+            _link(file, folder / file.name)
+    except FileNotFoundError:
+        raise Lost(f"the training state of {artifact} was removed while it was read") from None
     for file in (artifact / "model").iterdir():
-        if _is(file, _WEIGHTS):
+        if _is(file, _MODEL):
             _link(file, folder / file.name)
     return folder
 

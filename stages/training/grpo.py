@@ -1,43 +1,51 @@
 """Reinforcement learning with TRL's GRPOTrainer: from the rows of problems to the published checkpoint.
 
-With several ranks each rolls out, grades and trains on its share of a rollout batch, with an engine and graders of its
-own. The science of another number of ranks is the same, its numbers are not: a rank draws its completions from its own
-seed, and divides them among the optimizer steps of the rollout by itself. Two ranks were tried on a CPU, with both
-engines; ranks on GPUs, over NCCL, were not.
+With several ranks each grades and trains on its share of every mini-batch. What a completion is, and which mini-batch
+it is in, does not depend on their number (with `rollout_seeds: each`). Two ranks were tried on a CPU, with all kinds of
+rollouts, sharded and not; ranks on GPUs, over NCCL, were not.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase, PrinterCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback
 from trl import GRPOConfig
 
 from stages.contract import Context, StageError
 from stages.grading.pool import Graders
 from stages.grpo import Config
 from stages.modeling.checkpoint import load_model, load_tokenizer
-from stages.training import checkpoints, grpo_curve, grpo_problems, grpo_settings, saving
-from stages.training.grpo_curve import Saves, Watch
+from stages.training import checkpoints, grpo_curve, grpo_problems, grpo_rollouts, grpo_settings, saving
+from stages.training.grpo_curve import Drift, Saves, Watch
 from stages.training.grpo_problems import Problems
 from stages.training.grpo_reward import Reward
+from stages.training.grpo_rollouts import Rollouts
 from stages.training.grpo_trainer import PolicyTrainer
 from stages.training.grpo_validation import Validation
+from stages.training.selection import Selection
+from stages.training.watchdog import Watchdog
 
 
 def train(config: Config, context: Context) -> dict[str, Any]:
     """Train, or go on training, to the last rollout; write the checkpoint and the curves; return the summary."""
-    arguments = grpo_settings.arguments(config, context)
-    tokenizer = load_tokenizer(context.inputs["checkpoint"])
-    problems = grpo_problems.load(context.inputs["problems"], tokenizer, config)
-    done = saving.found(context)
-    if done is None or checkpoints.step(done) < config.rollouts * config.steps_per_rollout:
-        with Graders(context.resources.graders) as graders:
-            trainer = _trainer(config, context, arguments, tokenizer, problems, graders)
-            saving.train(trainer, done)
+    with Watchdog(context) as watchdog:
+        arguments = grpo_settings.arguments(config, context)
+        tokenizer = load_tokenizer(context.inputs["checkpoint"])
+        problems = grpo_problems.load(context.inputs["problems"], tokenizer, config)
+        done = saving.found(context)
+        if done is None or checkpoints.step(done) < config.rollouts * config.steps_per_rollout:
+            policy = _policy(config, context, done)
+            with (
+                Graders(context.resources.graders) as graders,
+                grpo_rollouts.make(policy, config, tokenizer, context, watchdog.beat) as rollouts,
+            ):
+                parts = Parts(config, context, arguments, tokenizer, problems, graders, watchdog)
+                saving.train(_trainer(parts, policy, rollouts), done)
     if context.rank > 0:
         return {}
     last = checkpoints.latest(context.work)
@@ -45,37 +53,56 @@ def train(config: Config, context: Context) -> dict[str, Any]:
     return _publish(last, config, context) | problems.counts
 
 
-def _trainer(
-    config: Config,
-    context: Context,
-    arguments: GRPOConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: Problems,
-    graders: Graders,
-) -> PolicyTrainer:
+@dataclass(frozen=True)
+class Parts:
+    """What a trainer is made of, beside its models."""
+
+    config: Config
+    context: Context
+    arguments: GRPOConfig
+    tokenizer: PreTrainedTokenizerBase
+    problems: Problems
+    graders: Graders
+    watchdog: Watchdog
+
+
+def _policy(config: Config, context: Context, done: Path | None) -> PreTrainedModel:
+    """The model to train, of the start or of the checkpoint `done`."""
     source = context.inputs["checkpoint"]
-    if source.revision is not None:
-        arguments.model_init_kwargs = {"revision": source.revision}  # for the reference, which TRL loads by name
-    model = load_model(source, dtype=config.dtype)
-    if config.max_prompt + config.max_new_tokens > model.config.max_position_embeddings:
+    model = saving.load_model(source, done, dtype=config.dtype)
+    positions = model.config.max_position_embeddings
+    if config.max_prompt + config.max_new_tokens > positions:
         raise StageError(
             f"max_prompt={config.max_prompt} and max_new_tokens={config.max_new_tokens} together exceed the "
-            f"{model.config.max_position_embeddings} positions of {source.model}"
+            f"{positions} positions of {source.model}"
         )
+    return model
+
+
+def _trainer(parts: Parts, policy: PreTrainedModel, rollouts: Rollouts) -> PolicyTrainer:
+    config, context = parts.config, parts.context
+    source = context.inputs["checkpoint"]
+    reward = Reward(parts.graders, planned=config.rollouts * config.prompts * config.completions)
     trainer = PolicyTrainer(
-        source=source,
         config=config,
-        model=model,
-        processing_class=tokenizer,
-        reward_funcs=Reward(graders, planned=config.rollouts * config.prompts * config.completions),
-        args=arguments,
-        train_dataset=grpo_problems.rollout_rows(problems.train, config),
+        reward=reward,
+        reference=load_model(source, dtype=config.dtype) if config.beta else None,
+        rollouts=rollouts,
+        beat=parts.watchdog.beat,
+        model=policy,
+        processing_class=parts.tokenizer,
+        args=parts.arguments,
+        train_dataset=grpo_problems.rollout_rows(parts.problems.train, config, context.world),
     )
+    if config.dynamic_sampling:
+        trainer.selection = Selection(trainer, parts.problems.train, reward)
     trainer.remove_callback(PrinterCallback)
     if config.validate_every:
-        trainer.add_callback(Validation(trainer, graders, problems.validation, config))
+        trainer.add_callback(Validation(trainer, parts.graders, parts.problems.validation, parts.watchdog.beat))
+    models = {"start": source, "base": context.inputs.get("base", source)}
+    trainer.add_callback(Drift(trainer, {name: models[name] for name in config.distances}))
     trainer.add_callback(Saves(context, config.steps_per_rollout))
-    trainer.add_callback(Watch(context.progress))
+    trainer.add_callback(Watch(trainer, context.progress))
     return trainer
 
 

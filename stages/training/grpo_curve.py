@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -12,9 +11,11 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from stages.contract import Context, StageError
+from stages.contract import Context, Input, StageError
 from stages.grpo import Config
 from stages.progress import Progress
+from stages.training.distances import Distances
+from stages.training.grpo_trainer import PolicyTrainer
 from stages.training.grpo_validation import PREFIX
 from stages.training.saving import Saving
 
@@ -30,36 +31,76 @@ CURVE = {
     "truncated": "completions/clipped_ratio",
     "entropy": "entropy",
     "kl": "kl",
-    "clip_share": "clip_ratio/region_mean",
+    "clip_share": "clip_share",
+    "dual_clip_share": "dual_clip_share",
     "gradient_norm": "grad_norm",
+    "skipped": "skipped",
     "learning_rate": "learning_rate",
     "sampling_mismatch": "sampling_mismatch",
+    "sampling_mismatch_max": "sampling_mismatch_max",
+    "distance_start": "distance_start",
+    "distance_base": "distance_base",
+    "dropped_groups": "dropped_groups",
     "seconds": "step_time",
 }
 
-#: Seconds of training between two saves: no less, and no less than this many times what the last save took.
-SAVE_EVERY = 10.0
-SAVE_SHARE = 20
+#: Metrics whose mean over the last tenth of the rollouts is in the record.
+SUMMARY = (
+    "reward",
+    "kl",
+    "entropy",
+    "gradient_norm",
+    "clip_share",
+    "zero_deviation",
+    "completion_length",
+    "sampling_mismatch",
+    "distance_start",
+    "distance_base",
+)
+
+#: Updates in a row whose gradient is not finite, after which a run is stopped.
+SKIPS = 3
 
 Log = Sequence[Mapping[str, Any]]
 
 
 class Watch(TrainerCallback):
-    """Reports progress, and stops a run whose numbers are no longer finite."""
+    """Reports progress, and stops a run whose updates are skipped again and again."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, trainer: PolicyTrainer, progress: Progress) -> None:
+        self._trainer = trainer
         self._progress = progress
         self._reward = float("nan")
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(logs.get(name, 0.0)):
-                raise StageError(f"step {state.global_step}: {name} is {logs[name]}")
-        if "reward" in logs:
-            self._reward = logs["reward"]
+        if self._trainer.skipped >= SKIPS:
+            raise StageError(
+                f"step {state.global_step}: the gradient was not finite {SKIPS} times in a row (norm "
+                f"{logs.get('grad_norm')}); those updates were skipped, and the policy does not come out of it"
+            )
+        self._reward = logs.get("reward", self._reward)
         if "loss" in logs and state.is_world_process_zero:
             self._progress.update(state.global_step, state.max_steps, reward=self._reward)
+
+
+class Drift(TrainerCallback):
+    """Measures at every step how far the policy is from other models."""
+
+    def __init__(self, trainer: PolicyTrainer, models: dict[str, Input]) -> None:
+        self._trainer = trainer
+        self._models = models
+        self._distances: Distances | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._distances = Distances(self._trainer.model, self._models)  # sharded by now, where it is
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        assert self._distances is not None
+        for name, distance in self._distances.measure().items():
+            self._trainer._metrics["train"][f"distance_{name}"].append(distance)
 
 
 class Saves(Saving):
@@ -68,20 +109,9 @@ class Saves(Saving):
     def __init__(self, context: Context, steps_per_rollout: int) -> None:
         super().__init__(context)
         self._steps_per_rollout = steps_per_rollout
-        self._asked = self._saved = time.monotonic()
-        self._cost = 0.0
 
     def allows(self, step: int) -> bool:
         return step % self._steps_per_rollout == 0
-
-    def due(self, step: int) -> bool:
-        self._asked = time.monotonic()
-        return self._asked - self._saved > max(SAVE_EVERY, SAVE_SHARE * self._cost)
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        super().on_save(args, state, control, **kwargs)
-        self._saved = time.monotonic()
-        self._cost = self._saved - self._asked
 
 
 def training(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
@@ -89,9 +119,14 @@ def training(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
     steps = [entry for entry in log if "loss" in entry]
     return [
         {"rollout": (entry["step"] - 1) // steps_per_rollout + 1}
-        | {name: entry[key] for name, key in CURVE.items() if entry.get(key) is not None}
+        | {name: entry[key] for name, key in CURVE.items() if _is_number(entry.get(key))}
         for entry in steps
     ]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether there is a value that JSON has: the norm of a gradient that is not finite is left out."""
+    return value is not None and math.isfinite(value)
 
 
 def validation(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
@@ -107,10 +142,11 @@ def validation(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
 def summary(training: Log, validation: Log, config: Config) -> dict[str, Any]:
     """The numbers of the record: means over the last tenth of the rollouts, and the last validation."""
     last = [row for row in training if row["rollout"] > config.rollouts * 0.9 or row["rollout"] == config.rollouts]
-    names = [name for name in ("reward", "kl", "entropy", "zero_deviation", "completion_length") if name in last[0]]
-    means = {name: fmean([row[name] for row in last if name in row]) for name in names}
+    known = {name: [row[name] for row in last if name in row] for name in SUMMARY}
+    means = {name: fmean(values) for name, values in known.items() if values}
     end = {f"validation_{name}": validation[-1][name] for name in ("pass@1", "pass@1_se")} if validation else {}
-    return {"rollouts": config.rollouts, "steps": training[-1]["step"], **means, **end}
+    skipped = sum(row["skipped"] for row in training)
+    return {"rollouts": config.rollouts, "steps": training[-1]["step"], "skipped": int(skipped), **means, **end}
 
 
 def write(rows: Log, file: Path) -> None:

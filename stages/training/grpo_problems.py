@@ -60,7 +60,32 @@ def order(rows: int, rollouts: int, prompts: int, seed: int) -> list[int]:
     return chosen[: rollouts * prompts]
 
 
-def rollout_rows(train: Sequence[Row], config: Config) -> Dataset:
+def refill(rows: int, config: Config, rollout: int) -> list[int]:
+    """Row numbers that may replace some of a rollout's: all others, in an order drawn from the seed and the rollout."""
+    own = set(order(rows, rollout + 1, config.prompts, config.seed)[rollout * config.prompts :])
+    others = [row for row in range(rows) if row not in own]
+    random.Random(f"{config.seed}:{rollout}").shuffle(others)
+    return others
+
+
+def arranged(rollout: Sequence[int], mini_batch: int, world: int) -> list[int]:
+    """The rows of a rollout so that the mini-batches are the same for any number of ranks.
+
+    A rank gets the next part of a rollout, and splits it into parts of its mini-batches: so what it gets has to be its
+    share of the first mini-batch, then of the second. Two ranks and mini-batches of four: 0 1 4 5, and 2 3 6 7.
+    """
+    share = mini_batch // world
+    return [
+        rollout[start + rank * share + place]
+        for rank in range(world)
+        for start in range(0, len(rollout), mini_batch)
+        for place in range(share)
+    ]
+
+
+def rollout_rows(train: Sequence[Row], config: Config, world: int) -> Dataset:
     """The data set of the trainer: one epoch of it is the whole run, in order."""
     chosen = order(len(train), config.rollouts, config.prompts, config.seed)
-    return Dataset.from_list(list(train)).select(chosen)
+    rollouts = [chosen[start : start + config.prompts] for start in range(0, len(chosen), config.prompts)]
+    dealt = [row for rollout in rollouts for row in arranged(rollout, config.mini_batch, world)]
+    return Dataset.from_list(list(train)).select(dealt)

@@ -1,4 +1,4 @@
-"""The trainer's settings that make TRL's GRPO compute what verl's does, and how a batch is split over devices."""
+"""The trainer's settings, and how a rollout batch is split over devices. The loss is ours: see `policy_loss`."""
 
 from __future__ import annotations
 
@@ -13,39 +13,33 @@ from stages.training import trainer_settings
 def arguments(config: Config, context: Context) -> GRPOConfig:
     """Each choice said, so that no default of TRL decides what is trained."""
     settings = GRPOConfig(
-        **trainer_settings.settings(config, context.work),
+        **trainer_settings.settings(config, context),
         num_train_epochs=1,  # the data set holds the problems of all rollouts, in order
         shuffle_dataset=False,
         num_generations=config.completions,
         max_completion_length=config.max_new_tokens,
-        temperature=config.temperature,
+        temperature=config.temperature,  # of the log-probabilities that are trained on, too
         top_p=config.top_p,
         top_k=0,
-        num_iterations=1,  # verl ppo_epochs
-        loss_type="grpo",  # verl loss_agg_mode seq-mean-token-mean
-        importance_sampling_level="token",
-        scale_rewards="group",
-        epsilon=config.clip_low,
-        epsilon_high=config.clip_high,
-        delta=config.dual_clip,  # the same as verl's dual clip: for positive advantages the upper clip binds first
-        beta=config.beta,
-        use_bias_correction_kl=False,  # verl adds the plain k3 estimate to the loss
-        vllm_importance_sampling_correction=False,  # verl's rollout correction is off by default
+        num_iterations=config.passes,
+        scale_rewards="group" if config.advantage_std else "none",
+        beta=0.0,  # the reference is `PolicyTrainer`'s own
+        entropy_coef=config.entropy_coefficient,  # with it, entropies have a gradient
         mask_truncated_completions=False,
-        entropy_coef=0.0,
-        top_entropy_quantile=1.0,
+        vllm_importance_sampling_correction=False,  # verl's rollout correction is off by default
         disable_dropout=True,
     )
-    trainer_settings.check_ranks(settings, context)
+    trainer_settings.settle(settings, config, context)
     _divide(settings, config, context)
     return settings
 
 
 def _divide(settings: GRPOConfig, config: Config, context: Context) -> None:
     """Batch sizes: an optimizer step is a mini-batch, a generation batch is a rollout."""
+    split("mini_batch", config.mini_batch, 1, context.world)  # whole groups on every rank
     batch = config.mini_batch * config.completions
     micro, accumulation = split("mini_batch x completions", batch, context.resources.per_device_batch, context.world)
     settings.per_device_train_batch_size = micro
     settings.gradient_accumulation_steps = accumulation
-    settings.steps_per_generation = accumulation * config.steps_per_rollout
+    settings.steps_per_generation = accumulation * (config.prompts // config.mini_batch)
     settings.generation_batch_size = config.prompts * config.completions

@@ -15,9 +15,9 @@ from stages.data.tokens import prompt_ids
 from stages.evaluation import statistics
 from stages.generation.engine import Sampling
 from stages.grading.pool import Graders
-from stages.grpo import Config
 from stages.training import ranks
 from stages.training.grpo_problems import Row
+from stages.training.grpo_rollouts import Beat
 from stages.training.grpo_trainer import PolicyTrainer
 
 #: The keys of a validation in the trainer's log begin with this.
@@ -30,12 +30,13 @@ class Validation(TrainerCallback):
     TRL has no evaluation temperature, so this is no `evaluate` of the trainer (trl issue 3539).
     """
 
-    def __init__(self, trainer: PolicyTrainer, graders: Graders, problems: Sequence[Row], config: Config) -> None:
+    def __init__(self, trainer: PolicyTrainer, graders: Graders, problems: Sequence[Row], beat: Beat) -> None:
         self._trainer = trainer
         self._graders = graders
         self._problems = ranks.share(problems)
         self._prompts = [prompt_ids(trainer.processing_class, row["prompt"]) for row in self._problems]
-        self._config = config
+        self._config = trainer.config
+        self._beat = beat
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -61,14 +62,12 @@ class Validation(TrainerCallback):
         sampling = Sampling(
             n=self._config.validation_samples,
             temperature=self._config.validation_temperature,
-            top_p=1.0,
+            top_p=self._config.validation_top_p,
             max_new_tokens=self._config.max_new_tokens,
             seed=self._config.seed,
         )
-        model = self._trainer.model
-        model.eval()
-        completions = self._trainer.engine().generate(self._prompts, sampling)
-        model.train()
+        self._beat("validation")
+        completions = self._trainer.sample(self._prompts, sampling)
         answers = [
             (row["answer"], c.text) for row, group in zip(self._problems, completions, strict=True) for c in group
         ]

@@ -1,19 +1,45 @@
 """The processes of one training, which decide together: a rank that went its own way would leave the others waiting.
 
 Each function is called by every rank at the same point, and with one rank does the obvious thing. The processes find
-each other when the trainer's settings are made; before that, nothing here may be called.
+each other with `join`; before that, nothing else here may be called.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from accelerate import PartialState  # type: ignore[import-untyped]
 from accelerate.utils import broadcast_object_list, gather_object  # type: ignore[import-untyped]
+from torch._C._distributed_c10d import TCPStore
+
+from stages.contract import Context
+from stages.modeling.checkpoint import device
 
 T = TypeVar("T")
+
+
+def join(context: Context) -> None:
+    """Make the process group of all ranks, at the port that rank 0 holds already; nothing for a rank without others.
+
+    A rank that does not come, or leaves the others waiting, is an error after `patience` (at most twice that).
+    """
+    alone = context.world == 1 and context.listener is None
+    if alone or torch.distributed.is_initialized():
+        return
+    on_accelerator = device().type == "cuda"
+    if on_accelerator:
+        torch.cuda.set_device(context.local_rank)
+    timeout = timedelta(seconds=2 * context.resources.patience)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, context.world, context.rank == 0, timeout=timeout, master_listen_fd=context.listener)
+    backend = "cpu:gloo,cuda:nccl" if on_accelerator else "gloo"
+    torch.distributed.init_process_group(
+        backend, store=store, rank=context.rank, world_size=context.world, timeout=timeout
+    )
 
 
 def first(decide: Callable[[], T]) -> T:

@@ -7,21 +7,23 @@ batch, and the loss is divided by the response tokens of all of it. What is logg
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from stages.batches import split
 from stages.contract import Context, StageError
-from stages.modeling.checkpoint import load_model, load_tokenizer
+from stages.modeling.checkpoint import load_tokenizer
 from stages.sft import Config
 from stages.training import checkpoints, ranks, saving, sft_data, trainer_settings
+from stages.training.resumable import Resumable
 
-#: Optimizer steps between two saves inside an epoch; every epoch ends with one.
-SAVE_EVERY = 250
 #: Metrics of `training.jsonl`: name there -> name in the trainer's log.
 CURVE = {
     "step": "step",
@@ -37,14 +39,13 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     """Train, or go on training, until `config.epochs` are done; then lay out the artifact and summarise it (rank 0)."""
     arguments = _arguments(config, context)
     tokenizer = load_tokenizer(context.inputs["checkpoint"])
-    data = sft_data.load(context.inputs["demonstrations"], tokenizer, config.samples, config.max_length)
-    if len(data) < config.batch:
-        raise StageError(f"batch: {config.batch} sequences, but there are only {len(data)} rows")
-    per_epoch = len(data) // config.batch
+    demonstrations = sft_data.load(context.inputs["demonstrations"], tokenizer, config)
+    per_epoch = len(demonstrations) // config.batch
     done = saving.found(context)
     if done is None or checkpoints.step(done) < config.epochs * per_epoch:
-        trainer = _trainer(config, context, arguments, tokenizer, data)
-        saving.train(trainer, _start(context, done))
+        start = _start(context, done)
+        trainer = _trainer(config, context, arguments, tokenizer, demonstrations.data, start)
+        saving.train(trainer, start)
     if context.rank > 0:
         return {}
     last = checkpoints.latest(context.work)
@@ -52,7 +53,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     checkpoints.publish(last, context.output / "model", context.state)
     curve = _curve(last)
     _write_curve(curve, context.output / "training.jsonl")
-    return _summary(config, curve[-per_epoch:], data)
+    return _summary(config, curve[-per_epoch:], demonstrations)
 
 
 def _start(context: Context, saved: Path | None) -> Path | None:
@@ -60,19 +61,15 @@ def _start(context: Context, saved: Path | None) -> Path | None:
     if saved is not None or context.continues is None:
         return saved
     _, artifact = context.continues
-    return ranks.first(lambda: checkpoints.continued(artifact, context.work / "continued"))
+    return ranks.first(lambda: checkpoints.continued(artifact, context.work))
 
 
 class _Watch(saving.Saving):
-    """Keeps the sampler's epoch, saves every epoch and inside of long ones, and reports progress."""
+    """Keeps the sampler's epoch, reports progress, and stops a run whose numbers are no longer finite."""
 
     def __init__(self, order: sft_data.EpochOrder, per_epoch: int, context: Context) -> None:
         super().__init__(context)
         self._order, self._per_epoch = order, per_epoch
-
-    def due(self, step: int) -> bool:
-        within = step % self._per_epoch
-        return within == 0 or within % SAVE_EVERY == 0
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -82,11 +79,14 @@ class _Watch(saving.Saving):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise StageError(f"step {state.global_step}: {name} is {logs[name]}; nothing of this step is saved")
         if state.is_world_process_zero and "loss" in logs:
             self._context.progress.update(state.global_step, state.max_steps, loss=logs["loss"])
 
 
-class _Trainer(SFTTrainer):
+class _Trainer(Resumable, SFTTrainer):
     """SFTTrainer with our order of the rows."""
 
     def __init__(self, *, order: sft_data.EpochOrder, **kwargs: Any) -> None:
@@ -96,17 +96,19 @@ class _Trainer(SFTTrainer):
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> sft_data.EpochOrder:
         return self._order
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: an artifact is described by its record."""
 
-
-def _trainer(
-    config: Config, context: Context, arguments: SFTConfig, tokenizer: PreTrainedTokenizerBase, data: Dataset
+def _trainer(  # noqa: PLR0913
+    config: Config,
+    context: Context,
+    arguments: SFTConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Dataset,
+    start: Path | None,
 ) -> _Trainer:
     order = sft_data.EpochOrder(len(data), config.batch, config.seed)
     return _Trainer(
         order=order,
-        model=load_model(context.inputs["checkpoint"], dtype=config.dtype),
+        model=saving.load_model(context.inputs["checkpoint"], start, dtype=config.dtype),
         args=arguments,
         train_dataset=data,
         processing_class=tokenizer,
@@ -117,7 +119,7 @@ def _trainer(
 def _arguments(config: Config, context: Context) -> SFTConfig:
     """The trainer's settings, each one said, so that no default of TRL decides what is trained."""
     arguments = SFTConfig(
-        **trainer_settings.settings(config, context.work),
+        **trainer_settings.settings(config, context),
         num_train_epochs=config.epochs,
         loss_type=config.loss,
         max_length=None,
@@ -128,7 +130,7 @@ def _arguments(config: Config, context: Context) -> SFTConfig:
         # drops the last ranks' share from the entropy and the accuracy of an epoch's last step.
         dataloader_drop_last=True,
     )
-    trainer_settings.check_ranks(arguments, context)
+    trainer_settings.settle(arguments, config, context)
     share, steps = split("batch", config.batch, context.resources.per_device_batch, context.world)
     arguments.per_device_train_batch_size = share
     arguments.gradient_accumulation_steps = steps
@@ -145,12 +147,16 @@ def _write_curve(curve: list[dict[str, float]], file: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in curve))
 
 
-def _summary(config: Config, last_epoch: list[dict[str, float]], data: Dataset) -> dict[str, Any]:
-    lengths = [len(ids) for ids in data["input_ids"]]
-    epochs = [sft_data.order(len(data), config.batch, config.seed, epoch) for epoch in range(config.epochs)]
-    means = {name: sum(row[name] for row in last_epoch) / len(last_epoch) for name in ("loss", "entropy", "accuracy")}
+def _summary(
+    config: Config, last_epoch: list[dict[str, float]], demonstrations: sft_data.Demonstrations
+) -> dict[str, Any]:
+    rows = len(demonstrations)
+    lengths = np.array([len(ids) for ids in demonstrations.data.with_format("numpy")["input_ids"]])
+    epochs = [sft_data.order(rows, config.batch, config.seed, epoch) for epoch in range(config.epochs)]
+    means = {name: fmean(row[name] for row in last_epoch) for name in ("loss", "entropy", "accuracy")}
     return means | {
-        "rows": len(data),
+        "rows": rows,
+        "overlong": demonstrations.overlong,
         "steps": config.epochs * len(last_epoch),
-        "tokens": sum(lengths[row] for epoch in epochs for row in epoch),
+        "tokens": sum(int(lengths[epoch].sum()) for epoch in epochs),
     }

@@ -4,14 +4,19 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from launch import failure, worker
+from launch.job import Allocation
 from launch.node import InputSpec, NodeSpec, read
 from orchestrator import plan
+from orchestrator.batch import prepare
+from orchestrator.graph import Graph
 from stages import contract
-from stages.contract import Resources, StageError
+from stages.contract import Lost, Resources, StageError
+from stages.store import Store
 from tests.conftest import carry_out, study
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -100,3 +105,54 @@ def test_attempts_are_counted_even_if_the_counter_was_cut_short(
     carry_out(found, store)
     record = store.record(base.stage, base.fingerprint)
     assert record is not None and record["attempts"] == 1
+
+
+def states(graph: Graph, store: Store) -> dict[str, bool]:
+    """Trainings that are published -> whether their training state is still there."""
+    places = {node.label: store.find(node.stage, node.fingerprint) for node in graph.nodes.values()}
+    return {label: (place / "state").is_dir() for label, place in places.items() if place and label != "base"}
+
+
+def test_training_state_goes_with_the_longer_run_that_supersedes_it(tmp_path: Path) -> None:
+    variants = {name: [{"toy_train": {"epochs": epochs}}] for name, epochs in (("A", 1), ("B", 2), ("C", 4))}
+    _, graph, store = study(tmp_path / "store", variants)
+    carry_out(graph, store)
+    store.refresh()
+    assert states(graph, store) == {"A": False, "B": False, "C": True}
+
+
+def test_training_state_stays_that_another_node_may_go_on_from(tmp_path: Path) -> None:
+    variants = {name: [{"toy_train": {"epochs": epochs}}] for name, epochs in (("A", 1), ("C", 4))}
+    _, graph, store = study(tmp_path / "store", variants)
+    _, more, _ = study(tmp_path / "store", {"B": [{"toy_train": {"epochs": 2}}]})
+    waiting = next(node for node in more.nodes.values() if node.stage == "toy_train")
+    prepare(waiting, more, store, Allocation())
+    carry_out(graph, store)
+    store.refresh()
+    assert states(graph, store) == {"A": True, "C": True}
+
+
+@pytest.mark.parametrize("losses", [1, 2, 3])
+def test_a_node_that_was_lost_is_tried_again_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: int
+) -> None:
+    _, graph, store = study(tmp_path / "store", BASE)
+    left = iter([Lost("the engine is gone")] * losses)
+    make = contract.load("toy_base").run
+
+    def run(config: Any, context: Any) -> Any:
+        error = next(left, None)
+        if error is not None:
+            raise error
+        return make(config, context)
+
+    monkeypatch.setattr(contract.load("toy_base"), "run", run)
+    outcome = carry_out(graph, store)
+    base = next(iter(graph.nodes.values()))
+    if losses <= failure.TRIES:
+        record = store.record(base.stage, base.fingerprint)
+        assert record is not None and record["attempts"] == losses + 1
+        assert [messages for _, messages in outcome.again] == [["the engine is gone"]] * losses
+    else:
+        ((_, messages, _),) = outcome.failed.values()
+        assert messages == ["the engine is gone (3 times without progress)"]

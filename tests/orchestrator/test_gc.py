@@ -97,9 +97,20 @@ def test_a_shorter_run_stays_as_long_as_a_wanted_one_may_continue_from_it(tmp_pa
     assert found(store) == {("artifact", name(graph, "toy_train/Short"))}
 
 
+def left_behind(graph: Graph, store: Store) -> None:
+    """Training state that the longer run has left with the shorter one, as something else might have needed it."""
+    node = find(graph, "toy_train/Short")
+    place = store.find(node.stage, node.fingerprint)
+    assert place is not None and not (place / "state").exists()
+    (place / "state").mkdir()
+    (place / "state" / "optimizer.txt").write_text("momentum")
+
+
 def test_training_state_stays_with_the_longest_run_of_a_recipe(tmp_path: Path) -> None:
     graph, store = made(tmp_path, BOTH)
     record(tmp_path, BOTH)
+    assert found(store) == set()
+    left_behind(graph, store)
     assert found(store) == {("state", f"{name(graph, 'toy_train/Short')}/state")}
     record(tmp_path, {**BOTH, "Middle": [{"toy_train": {"epochs": 3}}]})  # continues from the short one
     assert found(store) == set()
@@ -108,6 +119,7 @@ def test_training_state_stays_with_the_longest_run_of_a_recipe(tmp_path: Path) -
 def test_deleted_training_state_leaves_the_artifact_whole(tmp_path: Path) -> None:
     graph, store = made(tmp_path, BOTH)
     record(tmp_path, BOTH)
+    left_behind(graph, store)
     gc.verb(Site(cluster(), store), Command("gc", None, frozenset({"--delete"}), []))
     place = Store(tmp_path).find("toy_train", find(graph, "toy_train/Short").fingerprint)
     assert place is not None and sorted(os.listdir(place)) == ["model.txt", "record.json"]

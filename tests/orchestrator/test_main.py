@@ -85,7 +85,7 @@ def test_classes_of_resources_that_stages_name() -> None:
     composed = config.compose([*overrides, "cluster.stages.grpo={class: train, per_device_batch: 4}"])
     cluster = experiment.read(composed.config, composed.overrides).cluster
     sft, grpo, rejuvenate = (cluster.needs(stage) for stage in ("sft", "grpo", "rejuvenate"))
-    assert (sft.gpus, sft.partition, sft.per_device_batch) == (8, "long", 32)
+    assert (sft.gpus, sft.partition, sft.per_device_batch) == (8, "long", 8)
     assert (grpo.gpus, grpo.partition, grpo.per_device_batch) == (8, "long", 4)
     assert (rejuvenate.gpus, rejuvenate.cpus) == (0, 8)
 

@@ -263,6 +263,37 @@ def test_a_rank_that_fails_ends_the_job_with_its_message(slurm: Cluster, tmp_pat
     slurm.wait_for(toy.job("toy_ranks"), "FAILED")
 
 
+def test_machines_that_serve_are_the_last_of_their_job(slurm: Cluster, tmp_path: Path) -> None:
+    toy = Toy(slurm, tmp_path / "store", ranks(), processes=2, nodes=3, rollout_nodes=1, rollouts="server")
+    assert toy.run("--wait") == 0
+    summary = toy.record("toy_ranks")["summary"]
+    (start,) = summary["starts"]
+    assert [each["RANK"] for each in start["ranks"]] == ["0", "1", "2", "3"]
+    assert {each["WORLD_SIZE"] for each in start["ranks"]} == {"4"}
+    (served,) = summary["servers"]
+    node, _, rest = served.partition(" for ")
+    assert rest.startswith("4 of ")
+    assert node not in {each["SLURMD_NODENAME"] for each in start["ranks"]}
+
+
+def test_a_node_that_was_lost_is_tried_again_in_the_same_job(slurm: Cluster, tmp_path: Path) -> None:
+    toy = Toy(slurm, tmp_path / "store", ranks(steps=4, lost=1), processes=2)
+    toy.run()
+    job = toy.job("toy_ranks")
+    toy.wait_for("toy_ranks", "done")
+    assert restarts(slurm, job) == 1
+    assert toy.record("toy_ranks")["attempts"] == 2
+
+
+def test_a_node_that_is_lost_again_and_again_fails(slurm: Cluster, tmp_path: Path) -> None:
+    toy = Toy(slurm, tmp_path / "store", ranks(steps=4, lost=99), processes=2)
+    toy.run()
+    entry = toy.wait_for("toy_ranks", "failed", seconds=120)
+    assert entry.reason == "failed before: rank 1 is lost (3 times without progress)"
+    # The first time, rank 0 may not have saved the first step yet.
+    assert restarts(slurm, toy.job("toy_ranks")) in (2, 3)
+
+
 @pytest.mark.slow
 def test_all_ranks_save_and_come_back(slurm: Cluster, tmp_path: Path) -> None:
     toy = Toy(slurm, tmp_path / "store", ranks(steps=10, seconds=0.25), processes=2, nodes=2)

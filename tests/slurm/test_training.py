@@ -1,4 +1,4 @@
-"""The real SFT on the real cluster: several ranks, stopped on the way, have the curve of one rank that was not."""
+"""Real training on the real cluster: SFT in several ranks that are stopped, GRPO with rollouts from another machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from tests import tiny_models
 from tests.slurm.cluster import Cluster
 from tests.slurm.toy import Toy
+from tests.stages.test_grpo import config
 from tests.stages.test_sft import CONFIG
 
 pytestmark = [pytest.mark.usefixtures("toys"), pytest.mark.slow]
@@ -60,3 +61,32 @@ def test_two_ranks_that_are_stopped_have_the_curve_of_one(slurm: Cluster, tmp_pa
     assert len(curve(one)) == len(curve(two)) == 2 * EPOCHS
     for ours, theirs in zip(curve(one), curve(two), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5)
+
+
+def test_grpo_is_served_by_a_machine_of_its_job(slurm: Cluster, tmp_path: Path) -> None:
+    """One machine trains, one has the engine; the curve is that of an engine in the training process."""
+    tiny_models.base(tmp_path / "base", hidden_size=128, intermediate_size=96)
+    rows = [{"prompt": row["prompt"], "answer": "7"} for row in tiny_models.arithmetic(16)]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    problems = {
+        "path": str(tmp_path / "problems.jsonl"),
+        "fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"},
+    }
+    recipe = asdict(config(engine="vllm", rollouts=2, validate_every=0))
+    outside = {"outside": {"base": str(tmp_path / "base"), "problems": problems, "grpo": recipe}}
+    chain: dict[str, list[Any]] = {"A": ["grpo"]}
+    away, here = (
+        Toy(slurm, tmp_path / name, chain, study=outside, processes=1, per_device_batch=4, memory=3.9, **resources)
+        for name, resources in (
+            ("away", {"nodes": 2, "rollout_nodes": 1, "rollouts": "server"}),
+            ("here", {}),
+        )
+    )
+    assert away.run("--wait") == 0, away.log("grpo")
+    assert here.run("--wait") == 0, here.log("grpo")
+    left, right = (
+        [json.loads(line) for line in (toy.entry("grpo").path / "training.jsonl").read_text().splitlines()]
+        for toy in (away, here)
+    )
+    for one, other in zip(left, right, strict=True):
+        assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0}, rel=1e-3, abs=1e-5)

@@ -35,6 +35,7 @@ PLAIN: dict[str, Any] = {
     "adam_beta2": 0.999,
     "gradient_clip": 1.0,
     "seed": 0,
+    "rollout_seeds": "each",
     "engine": "transformers",
     "engine_dtype": "float32",
     "dtype": "float32",

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from stages import sft
 from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.progress import Progress
-from stages.training import checkpoints, sft_data
+from stages.training import checkpoints, saving, sft_data
 from stages.training import sft as training
 from tests import tiny_models
 
@@ -96,9 +96,15 @@ def test_continuing_gives_the_weights_of_one_go_bit_for_bit(inputs, tmp_path, lo
     assert _curve(continued / "output") == _curve(one_go / "output")
 
 
+def save_always(patch: pytest.MonkeyPatch) -> None:
+    """Save at every step that allows it, however long that takes."""
+    patch.setattr(saving, "SAVE_EVERY", 0.0)
+    patch.setattr(saving, "SAVE_SHARE", 0)
+
+
 @pytest.mark.parametrize("killed_at", [5, 6])
 def test_a_killed_run_goes_on_where_it_saved(inputs, tmp_path, whole, monkeypatch, killed_at):
-    monkeypatch.setattr(training, "SAVE_EVERY", 1)
+    save_always(monkeypatch)
     context = _context(inputs, tmp_path)
     steps: list[int] = []
 
@@ -166,7 +172,7 @@ def test_the_loss_is_the_mean_over_the_response_tokens_of_the_batch(inputs, tmp_
     config = replace(CONFIG, loss=loss, epochs=1)
     sft.run(config, _context(inputs, tmp_path, per_device_batch=2))
     model = AutoModelForCausalLM.from_pretrained(inputs["checkpoint"].model)
-    data = sft_data.load(inputs["demonstrations"], training.load_tokenizer(inputs["checkpoint"]), None, 96)
+    data = sft_data.load(inputs["demonstrations"], training.load_tokenizer(inputs["checkpoint"]), config).data
     terms = []
     for row in sft_data.order(len(data), config.batch, config.seed, epoch=0)[:4]:
         ids, labels = (torch.tensor(data[row][name]) for name in ("input_ids", "labels"))

@@ -22,6 +22,7 @@ def placed(stage: str, launcher: str = "slurm", there: int | None = 8, **needs: 
         ("sft", {"gpus": 8, "nodes": 2}, (16, 8, 0, 16)),
         ("sft", {"gpus": 0, "processes": 2}, (2, 0, 0, 0)),
         ("evaluate", {"gpus": 8}, (1, 8, 0, 8)),
+        ("sft", {"gpus": 8, "rollouts": "server", "rollout_gpus": 2}, (8, 8, 0, 8)),
         ("grpo", {"gpus": 8, "rollouts": "server", "rollout_gpus": 2}, (6, 6, 2, 8)),
         ("grpo", {"gpus": 8, "nodes": 3, "rollouts": "server", "rollout_nodes": 1}, (16, 8, 8, 24)),
         ("grpo", {"gpus": 8, "nodes": 2, "rollouts": "server", "rollout_gpus": 2}, (12, 6, 4, 16)),

@@ -13,6 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 TIMEOUT = 300
+#: What the line with the result begins with; libraries print behind it.
+RESULT = "RESULT "
 
 
 def run(target: str, world: int, *words: str) -> list[Any]:
@@ -28,7 +30,8 @@ def run(target: str, world: int, *words: str) -> list[Any]:
             process.kill()
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output[-4000:]
-    return [json.loads(output.splitlines()[-1]) for output in outputs]
+    lines = [next(line for line in output.splitlines() if line.startswith(RESULT)) for output in outputs]
+    return [json.loads(line.removeprefix(RESULT)) for line in lines]
 
 
 def _start(target: str, rank: int, world: int, port: int, words: tuple[str, ...]) -> subprocess.Popen[str]:
@@ -51,4 +54,4 @@ if __name__ == "__main__":
     module, function = sys.argv[1].split(":")
     rank, world = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
     result = getattr(importlib.import_module(module), function)(rank, world, *sys.argv[2:])
-    print("\n" + json.dumps(result), flush=True)
+    print("\n" + RESULT + json.dumps(result), flush=True)

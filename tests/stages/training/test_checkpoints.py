@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from stages.contract import Lost
 from stages.training import checkpoints
 
 
@@ -47,5 +50,14 @@ def test_publishing_separates_the_model_from_the_training_state_without_a_second
 def test_what_was_published_can_be_continued(tmp_path):
     checkpoint = _checkpoint(tmp_path / "work", 8)
     checkpoints.publish(checkpoint, tmp_path / "artifact" / "model", tmp_path / "artifact" / "state")
-    folder = checkpoints.continued(tmp_path / "artifact", tmp_path / "continued")
-    assert _names(folder) == {"model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"}
+    folder = checkpoints.continued(tmp_path / "artifact", tmp_path / "work")
+    names = {"model.safetensors", "config.json", "optimizer.pt", "rng_state.pth", "trainer_state.json"}
+    assert _names(folder) == names
+    checkpoints.complete(_checkpoint(tmp_path / "work", 9))
+    assert not folder.exists()
+
+
+def test_state_that_is_removed_at_this_moment_is_lost(tmp_path):
+    (tmp_path / "artifact" / "model").mkdir(parents=True)
+    with pytest.raises(Lost, match="the training state of .* was removed while it was read"):
+        checkpoints.continued(tmp_path / "artifact", tmp_path / "work")

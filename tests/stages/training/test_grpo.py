@@ -13,10 +13,11 @@ from stages import grpo
 from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.grading.pool import Grade, Graders
 from stages.progress import Progress
-from stages.training import grpo_curve, grpo_trainer
+from stages.training import grpo_trainer
 from stages.training.grpo_reward import Reward
 from tests import tiny_models
 from tests.stages.test_grpo import config
+from tests.stages.test_sft import save_always
 
 pytestmark = pytest.mark.slow
 
@@ -94,8 +95,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, inputs: dict[str, Input]) ->
 def test_a_killed_run_ends_with_the_curve_and_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, inputs: dict[str, Input], whole: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpo_curve, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(grpo_curve, "SAVE_SHARE", 0)
+    save_always(monkeypatch)
     step = grpo_trainer.PolicyTrainer.training_step
 
     def killed(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -162,5 +162,6 @@ def test_the_reward_is_plus_or_minus_one() -> None:
     reward = Reward(Given(), planned=1000)  # type: ignore[arg-type]
     assert reward(completions=[""] * 4, answer=[""] * 4) == [1.0, -1.0, -1.0, -1.0]
     reward = Reward(Given(), planned=99)  # type: ignore[arg-type]
+    reward(completions=[""] * 4, answer=[""] * 4)
     with pytest.raises(StageError, match="1 of 99 answers"):
-        reward(completions=[""] * 4, answer=[""] * 4)
+        reward.check()

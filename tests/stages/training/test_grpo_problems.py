@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.contract import Input, StageError
-from stages.training.grpo_problems import load, order, rollout_rows
+from stages.training.grpo_problems import arranged, load, order, refill, rollout_rows
 from tests import tiny_models
 from tests.stages.test_grpo import config
 
@@ -46,4 +46,27 @@ def test_every_pass_is_a_permutation_cut_to_whole_rollouts() -> None:
 
 def test_one_epoch_of_the_data_set_is_the_whole_run(tmp_path: Path) -> None:
     found = load(source(tmp_path, [f"Compute {i}." for i in range(10)]), tiny_models.tokenizer(), config())
-    assert len(rollout_rows(found.train, config())) == 4 * 4
+    assert len(rollout_rows(found.train, config(), world=1)) == 4 * 4
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_mini_batches_are_the_same_for_any_number_of_ranks(world: int) -> None:
+    dealt = arranged(range(12), mini_batch=4, world=world)
+    parts = [dealt[rank * 12 // world : (rank + 1) * 12 // world] for rank in range(world)]
+    share = 4 // world
+    for step in range(3):
+        mini_batch = [row for part in parts for row in part[step * share : (step + 1) * share]]
+        assert mini_batch == list(range(4 * step, 4 * step + 4))
+
+
+def test_two_ranks_of_a_rollout() -> None:
+    assert arranged(range(8), mini_batch=4, world=2) == [0, 1, 4, 5, 2, 3, 6, 7]
+
+
+def test_a_refill_is_all_problems_but_the_rollouts_own() -> None:
+    chosen = config(rollouts=3)
+    for rollout in range(3):
+        own = order(rows=10, rollouts=3, prompts=4, seed=0)[4 * rollout : 4 * rollout + 4]
+        assert sorted([*own, *refill(10, chosen, rollout)]) == list(range(10))
+    assert refill(10, chosen, 0) == refill(10, config(rollouts=9), 0)
+    assert refill(30, chosen, 1) != refill(30, config(rollouts=3, seed=1), 1)

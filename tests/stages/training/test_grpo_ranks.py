@@ -1,4 +1,4 @@
-"""GRPO in two processes: one policy, the rewards of both, and, from the same completions, the curve of one process."""
+"""GRPO in two processes: one policy, the rewards of both, and the curve of one process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import torch
 
 from stages import grpo
 from stages.contract import Context, Interrupted, Resources, StageError
-from stages.generation.engine import Sampling
-from stages.training import checkpoints
+from stages.training import checkpoints, grpo_rollouts
 from stages.training import grpo as training
 from stages.training.grpo_reward import Reward
 from stages.training.grpo_trainer import PolicyTrainer
@@ -26,33 +25,19 @@ from tests.stages.training import launched, test_grpo
 pytestmark = pytest.mark.slow
 
 HERE = "tests.stages.training.test_grpo_ranks"
-#: One optimizer step per rollout: with more, each rank divides its own completions among them. Some completions end.
-ONE_STEP = config(mini_batch=4, max_new_tokens=60)
+#: Some completions end by themselves.
+LONG = config(max_new_tokens=60)
 READING = {"fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"}}
 
 
-def _context(folder: Path, name: str, rank: int = 0, world: int = 1, batch: int = 4) -> Context:
+def _context(folder: Path, name: str, rank: int = 0, world: int = 1, **resources: Any) -> Context:
     inputs = {
         "checkpoint": tiny_models.source(folder / "base"),
+        "base": tiny_models.source(folder / "base"),
         "problems": replace(tiny_models.source(folder / "problems.jsonl"), reading=READING),
     }
     made = test_grpo.context(folder / name, inputs)
-    return replace(made, rank=rank, world=world, resources=Resources(per_device_batch=batch // world))
-
-
-def seeded_by_prompt(patch: pytest.MonkeyPatch) -> None:
-    """Completions that depend on the prompt and the step alone, and so not on the rank that makes them."""
-
-    def generate(self: PolicyTrainer, prompts: list[list[int]], *args: Any, **kwargs: Any) -> Any:
-        n = self.num_generations
-        length = self.args.max_completion_length
-        sampling = Sampling(n=n, temperature=1.0, top_p=1.0, max_new_tokens=length, seed=self.state.global_step)
-        self.model.eval()
-        groups = self.engine().generate(prompts[::n], sampling)
-        self.model.train()
-        return [completion.token_ids for group in groups for completion in group], None
-
-    patch.setattr(PolicyTrainer, "_generate_single_turn", generate)
+    return replace(made, rank=rank, world=world, resources=Resources(per_device_batch=4 // world, **resources))
 
 
 def watched(patch: pytest.MonkeyPatch) -> tuple[list[PolicyTrainer], list[list[float]]]:
@@ -75,8 +60,9 @@ def watched(patch: pytest.MonkeyPatch) -> tuple[list[PolicyTrainer], list[list[f
 
 
 def digest(model: torch.nn.Module) -> str:
+    """Of all parameters, whole; every rank calls it."""
     found = hashlib.sha256()
-    for _, tensor in sorted(model.state_dict().items()):
+    for _, tensor in sorted(grpo_rollouts.parameters(model)):
         found.update(tensor.numpy().tobytes())
     return found.hexdigest()
 
@@ -104,8 +90,9 @@ def study(rank: int, world: int, where: str) -> dict[str, Any]:
     found["resumed"] = outcome(config(), _context(folder, "cut", rank, world))
     found["lost"] = outcome(config(), _context(folder, "lost", rank, world))
 
-    seeded_by_prompt(patch)
-    found["same"] = outcome(ONE_STEP, _context(folder, "two_same", rank, world, batch=16))
+    found["long"] = outcome(LONG, _context(folder, "two_long", rank, world))
+
+    found["sharded"] = outcome(LONG, _context(folder, "sharded", rank, world, sharding="fsdp2"))
     return found
 
 
@@ -117,8 +104,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     test_grpo.problems(folder)
     with pytest.MonkeyPatch.context() as patch:
         test_grpo.graders_by_length(patch)
-        seeded_by_prompt(patch)
-        grpo.run(ONE_STEP, _context(folder, "one_same", batch=16))
+        grpo.run(LONG, _context(folder, "one_long"))
     _context(folder, "lost").saved.record(4)
     return folder, launched.run(f"{HERE}:study", 2, str(folder))
 
@@ -151,12 +137,19 @@ def test_all_ranks_stop_behind_the_rollout_and_go_on_bit_for_bit(ran):
     assert test_grpo.equal(folder / "two", folder / "cut")
 
 
-def test_from_the_same_completions_two_ranks_have_the_curve_of_one(ran):
+def test_two_ranks_have_the_curve_of_one(ran):
+    """The same completions in the same mini-batches, several to a rollout."""
     folder, _ = ran
     for name in ("training.jsonl", "validation.jsonl"):
-        one, two = (test_grpo.rows(folder / run / "output" / name) for run in ("one_same", "two_same"))
+        one, two = (test_grpo.rows(folder / run / "output" / name) for run in ("one_long", "two_long"))
         for left, right in zip(one, two, strict=True):
             assert {**left, "seconds": 0} == pytest.approx({**right, "seconds": 0}, rel=1e-3, abs=1e-6)
+
+
+def test_a_sharded_policy_cannot_generate_by_itself(ran):
+    _, found = ran
+    message = "engine: transformers cannot generate with a sharded policy; set vllm, or no sharding"
+    assert [each["sharded"] for each in found] == [["StageError", message]] * 2
 
 
 def test_a_lost_checkpoint_stops_all_ranks(ran):

@@ -1,4 +1,4 @@
-"""SFT in two processes: the curve of one, a common decision to stop, and checkpoints that any number can continue."""
+"""SFT in two processes, sharded or not: the curve of one, one decision to stop, checkpoints that any continue."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stages import sft
 from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.progress import Progress
 from stages.training import checkpoints
+from stages.training import sft as training
 from tests import tiny_models
 from tests.stages.test_sft import CONFIG, _curve, _equal, _weights
 from tests.stages.training import launched
@@ -22,6 +23,8 @@ from tests.stages.training import launched
 pytestmark = pytest.mark.slow
 
 HERE = "tests.stages.training.test_sft_ranks"
+#: Every parameter in two parts; activations are computed again.
+SHARDED = {"sharding": "fsdp2", "checkpointing": True}
 #: Two batches of four and one row left out, which accelerate could take for all that the last batch has.
 ROWS = 9
 
@@ -33,7 +36,9 @@ def _inputs(folder: Path) -> dict[str, Input]:
     }
 
 
-def _context(folder: Path, name: str, rank: int = 0, world: int = 1, **chosen: Any) -> Context:
+def _context(
+    folder: Path, name: str, rank: int = 0, world: int = 1, resources: dict[str, Any] | None = None, **chosen: Any
+) -> Context:
     here = folder / name
     for each in (here / "work", here / "output"):
         each.mkdir(parents=True, exist_ok=True)
@@ -41,7 +46,7 @@ def _context(folder: Path, name: str, rank: int = 0, world: int = 1, **chosen: A
         inputs=_inputs(folder),
         work=here / "work",
         output=here / "output",
-        resources=Resources(per_device_batch=4 // world),
+        resources=Resources(per_device_batch=4 // world, **(resources or {})),
         progress=Progress(here / "progress.json"),
         rank=rank,
         world=world,
@@ -81,6 +86,26 @@ def study(rank: int, world: int, where: str) -> dict[str, Any]:
     found["continued"] = _outcome(CONFIG, _context(folder, "continued", rank, world, continues=continues))
     found["for_one"] = _outcome(CONFIG, _context(folder, "for_one", rank, world, stopping=_after(3)))
     found["lost"] = _outcome(CONFIG, _context(folder, "lost", rank, world))
+
+    def sharded(name: str, **chosen: Any) -> Context:
+        return _context(folder, name, rank, world, resources=SHARDED, **chosen)
+
+    patch, kinds = pytest.MonkeyPatch(), set()
+    step = training._Trainer.training_step
+
+    def seen(self: Any, *args: Any, **kwargs: Any) -> Any:
+        kinds.update(type(parameter).__name__ for parameter in self.model.parameters())
+        return step(self, *args, **kwargs)
+
+    patch.setattr(training._Trainer, "training_step", seen)
+    found["sharded"] = _outcome(CONFIG, sharded("sharded"))
+    found["sharded_by"] = sorted(kinds)
+    _outcome(CONFIG, sharded("sharded_cut", stopping=_after(3)))
+    found["sharded_resumed"] = _outcome(CONFIG, sharded("sharded_cut"))
+    _outcome(CONFIG, sharded("sharded_continued", continues=continues))
+    _outcome(CONFIG, sharded("unsharded", stopping=_after(3)))
+    _outcome(CONFIG, _context(folder, "unsharded", rank, world))
+    _outcome(CONFIG, sharded("sharded_for_one", stopping=_after(3)))
     return found
 
 
@@ -140,6 +165,38 @@ def test_one_rank_goes_on_where_two_were_stopped(ran):
     assert _difference(folder / "one_nll", folder / "for_one") < 1e-4
     one, two = (load_file(folder / name / "output" / "model" / "model.safetensors") for name in ("one_nll", "for_one"))
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
+
+
+def test_sharded_over_two_ranks_it_has_the_curve_of_one(ran):
+    folder, (first, second) = ran
+    assert _difference(folder / "one_nll", folder / "sharded") < 1e-4
+    assert first["sharded"]["steps"] == 8 and second["sharded"] == {}
+    assert first["sharded_by"] == second["sharded_by"] == ["DTensor"]
+
+
+def test_a_sharded_run_that_is_stopped_goes_on_bit_for_bit(ran):
+    folder, (first, _) = ran
+    assert first["sharded_resumed"] == first["sharded"]
+    assert _equal(_weights(folder / "sharded_cut" / "output"), _weights(folder / "sharded" / "output"))
+    assert _curve(folder / "sharded_cut" / "output") == _curve(folder / "sharded" / "output")
+
+
+@pytest.mark.parametrize("name", ["sharded_continued", "unsharded"])
+def test_sharded_and_whole_runs_continue_each_other(ran, name):
+    folder, _ = ran
+    assert _difference(folder / "one_nll", folder / name) < 1e-4
+
+
+def test_one_rank_goes_on_where_two_sharded_ones_were_stopped(ran):
+    folder, _ = ran
+    sft.run(CONFIG, _context(folder, "sharded_for_one"))
+    assert _difference(folder / "one_nll", folder / "sharded_for_one") < 1e-4
+
+
+def test_a_sharded_checkpoint_is_no_larger_than_a_whole_one(ran):
+    folder, _ = ran
+    names = [{file.name for file in (folder / run / "output" / "state").iterdir()} for run in ("sharded", "two_nll")]
+    assert names[0] == names[1]
 
 
 def test_a_lost_checkpoint_stops_all_ranks(ran):

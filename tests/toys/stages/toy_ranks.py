@@ -9,23 +9,25 @@ from typing import Annotated, Any, TextIO
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.contract import Context, Interrupted, StageError
+from stages.contract import Context, Interrupted, Lost, StageError
 
 VERSION = 1
 MAKES = ("checkpoint",)
 DISTRIBUTED = True
 SAVES = True
+SERVES = True
 
 SEEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES")
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Config:
-    """`steps` of so many `seconds` each; in the second one the rank `fails` does."""
+    """`steps` of so many `seconds` each; in the second one the rank `fails` does, and the last one is lost so often."""
 
     steps: Annotated[int, Field(ge=1)]
     seconds: Annotated[float, Field(ge=0)] = 0.0
     fails: int | None = None
+    lost: Annotated[int, Field(ge=0)] = 0
 
 
 def takes(config: Config) -> tuple[str, ...]:
@@ -42,6 +44,8 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         time.sleep(config.seconds)
         if step == 2 and context.rank == config.fails:
             raise StageError(f"toy_ranks.fails={config.fails}: so it does")
+        if step == 2 and context.rank == context.world - 1 and len(starts) <= config.lost:
+            raise Lost(f"rank {context.rank} is lost")
         stopping = any(_agree(context.rank, peers, context.stopping()))
         if context.rank == 0:
             saved.with_suffix(".draft").write_text(json.dumps({"step": step, "starts": starts}))
@@ -52,16 +56,37 @@ def run(config: Config, context: Context) -> dict[str, Any]:
             raise Interrupted(f"saved at step {step}")
     if context.rank == 0:
         (context.output / "model.txt").write_text(str(config.steps))
-    return {"starts": starts}
+    return {"starts": starts, "servers": _served(context)}
+
+
+def _served(context: Context) -> list[str]:
+    """What the servers say, which may come later than this."""
+    files = [context.work / f"server-{number}" for number in range(context.servers)]
+    while not all(file.exists() for file in files):
+        time.sleep(0.05)
+    return [file.read_text() for file in files]
+
+
+def serve(config: Config, context: Context) -> None:
+    """Say where this is, and stay until the others are done."""
+    node = os.environ.get("SLURMD_NODENAME")
+    draft = context.work / f"draft-{context.rank}"
+    draft.write_text(f"{node} for {context.world} of {context.session}")
+    draft.rename(context.work / f"server-{context.rank}")
+    while not (context.work / "saved.json").exists():
+        time.sleep(0.05)
 
 
 def _meet(context: Context) -> list[TextIO]:
     """Lines to and from the others: rank 0 has one for each, in the order of the ranks, the others one to rank 0."""
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    if context.rank == 0:
-        with socket.create_server(("", place[1])) as server:
+    if context.rank == 0 and context.world > 1:
+        assert context.listener is not None
+        with socket.socket(fileno=context.listener) as server:
             lines = [server.accept()[0].makefile("rw") for _ in range(context.world - 1)]
         return [line for _, line in sorted((int(line.readline()), line) for line in lines)]
+    if context.rank == 0:
+        return []
     deadline = time.monotonic() + 30
     while True:
         try:

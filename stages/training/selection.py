@@ -1,0 +1,105 @@
+"""Dynamic sampling (DAPO, arXiv 2503.14476): groups whose rewards are all equal have no gradient, and are replaced.
+
+A rank fills its own places in the rollout: a problem whose group is dropped makes place for the next one of the refill,
+up to `max_draws` draws. The refill of a rollout is a permutation of all problems but its own, drawn from the seed and
+the number of the rollout, so that a run that goes on needs no state. What is still without deviation at the end stays
+(verl stops there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stages.data.tokens import prompt_ids
+from stages.generation.engine import Completion
+from stages.training import grpo_problems
+
+if TYPE_CHECKING:
+    from stages.training.grpo_reward import Reward
+    from stages.training.grpo_trainer import PolicyTrainer
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The completions of one problem, and their rewards."""
+
+    row: Row
+    completions: list[Completion]
+    rewards: list[float]
+
+    @property
+    def deviates(self) -> bool:
+        return max(self.rewards) > min(self.rewards)
+
+
+class Selection:
+    """Chooses the groups of each rollout, on each rank for itself."""
+
+    def __init__(self, trainer: PolicyTrainer, problems: Sequence[Row], reward: Reward) -> None:
+        """`problems` are all that may be trained on."""
+        self._trainer = trainer
+        self._problems = problems
+        self._reward = reward
+        self._groups: list[Group] = []
+
+    def select(self, inputs: Sequence[Row]) -> list[Row]:
+        """The rows to train on instead of this rank's `inputs`, as those with one row for each completion."""
+        config = self._trainer.config
+        own = list(inputs[:: config.completions])
+        first = len(own) * self._trainer.accelerator.process_index
+        refill = [self._problems[number] for number in self._refill()]
+        groups = self._rolled(own, draw=0)
+        drawn = len(groups)
+        empty = [place for place, group in enumerate(groups) if not group.deviates]
+        dropped = len(empty)
+        for draw in range(1, config.max_draws):
+            if not empty or not refill:
+                break
+            at = (draw - 1) * config.prompts + first
+            found = self._rolled([refill[(at + place) % len(refill)] for place in empty], draw)
+            for place, group in zip(empty, found, strict=True):
+                groups[place] = group if group.deviates else groups[place]
+            drawn += len(found)
+            dropped += sum(not group.deviates for group in found)
+            empty = [place for place in empty if not groups[place].deviates]
+        self._groups = groups
+        self._trainer._log_metric("dropped_groups", dropped / drawn)
+        return [group.row for group in groups for _ in range(config.completions)]
+
+    @property
+    def completions(self) -> list[list[Completion]]:
+        """Those of the groups that were chosen last."""
+        return [group.completions for group in self._groups]
+
+    @property
+    def rewards(self) -> list[float]:
+        """One for each of them."""
+        return [reward for group in self._groups for reward in group.rewards]
+
+    def _refill(self) -> list[int]:
+        """Numbers of the problems that replace others in this rollout, in order."""
+        config = self._trainer.config
+        rollout = self._trainer.state.global_step // config.steps_per_rollout
+        return grpo_problems.refill(len(self._problems), config, rollout)
+
+    def _rolled(self, rows: list[Row], draw: int) -> list[Group]:
+        """Groups for these rows, with their rewards."""
+        if not rows:
+            return []
+        trainer = self._trainer
+        prompts = [prompt_ids(trainer.processing_class, row["prompt"]) for row in rows]
+        found = trainer.sample(prompts, trainer.rollout_sampling(draw))
+        n = trainer.config.completions
+        rewards = self._reward(
+            completions=[completion.text for group in found for completion in group],
+            answer=[row["answer"] for row in rows for _ in range(n)],
+            log_metric=trainer._log_metric,
+        )
+        return [
+            Group(row, group, rewards[n * i : n * (i + 1)])
+            for i, (row, group) in enumerate(zip(rows, found, strict=True))
+        ]

@@ -1,0 +1,145 @@
+"""A served engine gives what a local one gives, to several clients; and everybody notices the end of everybody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
+from pathlib import Path
+
+import pytest
+
+from stages.contract import Lost, Resources, StageError
+from stages.generation import server
+from stages.generation.engine import Sampling, load
+from stages.generation.server import Opening, Server, connect
+from tests import tiny_models
+
+pytestmark = pytest.mark.slow
+
+SAMPLING = Sampling(n=2, temperature=1.0, top_p=1.0, max_new_tokens=6, seed=0)
+PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13]]
+#: Seconds for a server of a tiny model to be ready, on a busy machine.
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and the same model after some training."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_models.sft(folder / "sft", tiny_models.base(folder / "base"))
+    return folder
+
+
+def opening(folder: Path) -> Opening:
+    source = tiny_models.source(folder / "base")
+    return Opening(source=source, engine="transformers", dtype="float32", resources=Resources(per_device_batch=4))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "place.json"
+
+
+@pytest.fixture
+def served(folder: Path, place: Path) -> Iterator[Server]:
+    with Server(opening(folder), place, "", PATIENCE) as found:
+        yield found
+
+
+def test_clients_get_what_a_local_engine_gives(folder: Path, place: Path, served: Server) -> None:
+    one, two = (connect(place, PATIENCE, check=served.check) for _ in range(2))
+    local = load(tiny_models.source(folder / "base"), engine="transformers", dtype="float32", resources=Resources())
+    assert (one.positions, one.capacity) == (local.positions, 4)
+    for key, prompt in enumerate(PROMPTS):  # both are at work at the same time
+        one.add(key, prompt, SAMPLING)
+    assert two.generate(PROMPTS[:2], SAMPLING) == local.generate(PROMPTS[:2], SAMPLING)
+    found = dict(finished for _ in PROMPTS for finished in one.step())
+    assert [found[key] for key in range(3)] == local.generate(PROMPTS, SAMPLING)
+    assert one.unfinished == 0
+
+
+def test_new_weights_are_those_that_it_generates_with(folder: Path, place: Path, served: Server) -> None:
+    engine = connect(place, PATIENCE, check=served.check)
+    before = engine.generate(PROMPTS, SAMPLING)
+    engine.reload(folder / "sft")
+    sft = load(tiny_models.source(folder / "sft"), engine="transformers", dtype="float32", resources=Resources())
+    assert engine.generate(PROMPTS, SAMPLING) == sft.generate(PROMPTS, SAMPLING) != before
+    (folder / "broken").mkdir(exist_ok=True)
+    (folder / "broken" / "model.safetensors").write_text("nonsense")
+    with pytest.raises(StageError, match=f"the engine cannot take the weights in {folder / 'broken'}"):
+        engine.reload(folder / "broken")
+    assert engine.generate(PROMPTS, SAMPLING) == sft.generate(PROMPTS, SAMPLING)
+
+
+def test_what_is_given_up_is_not_told_later(place: Path, served: Server) -> None:
+    engine = connect(place, PATIENCE, check=served.check)
+    engine.add(0, PROMPTS[0], SAMPLING)
+    engine.abort()
+    assert engine.unfinished == 0
+    [(key, _)] = dict(engine.stream(PROMPTS[:1], SAMPLING)).items()
+    assert key == 0
+
+
+def test_a_server_that_is_killed_is_noticed_at_once(place: Path, served: Server) -> None:
+    engine = connect(place, PATIENCE, check=served.check)
+    served._process.kill()
+    started = time.monotonic()
+    with pytest.raises(Lost, match="the rollout server on .* is lost"):
+        engine.generate(PROMPTS, SAMPLING)
+    with pytest.raises(Lost, match="the rollout server was killed by signal 9"):
+        served.check()
+    assert time.monotonic() - started < 5
+
+
+def test_a_server_that_hangs_is_given_up_after_the_patience(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "hangs.json"
+    with Server(opening(folder), place, "", PATIENCE) as served:
+        waiting = connect(place, PATIENCE, check=served.check)
+        engine = connect(place, 2, check=served.check)
+        assert served._process.pid is not None
+        os.kill(served._process.pid, signal.SIGSTOP)
+        with pytest.raises(Lost, match="it has said nothing for 2 s"):
+            engine.generate(PROMPTS, SAMPLING)
+        waiting.close()
+
+
+def test_who_does_not_know_the_key_is_not_served(place: Path, served: Server) -> None:
+    engine = connect(place, PATIENCE, check=served.check)
+    given = json.loads(place.read_text())
+    assert place.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(AuthenticationError):
+        Client((given["host"], given["port"]), authkey=b"guessed")
+    assert len(engine.generate(PROMPTS, SAMPLING)) == 3
+
+
+def test_it_ends_with_its_last_client(place: Path, served: Server) -> None:
+    one, two = (connect(place, PATIENCE, check=served.check) for _ in range(2))
+    one.close()
+    assert len(two.generate(PROMPTS, SAMPLING)) == 3
+    two.close()
+    served._process.join(PATIENCE)
+    assert served._process.exitcode == 0
+    assert not place.exists()
+
+
+def test_a_server_that_cannot_open_its_engine_says_why(folder: Path, place: Path) -> None:
+    nothing = tiny_models.source(folder / "nothing")
+    wrong = Opening(source=nothing, engine="transformers", dtype="float32", resources=Resources())
+    with Server(wrong, place, "", PATIENCE) as served, pytest.raises(Lost, match="not a loadable checkpoint"):
+        connect(place, PATIENCE, check=served.check)
+
+
+def test_a_server_that_never_comes_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(Lost, match="no rollout server is ready at .* after 0.3 s"):
+        connect(tmp_path / "nowhere.json", 0.3)
+
+
+def test_nobody_comes(folder: Path, place: Path) -> None:
+    with pytest.raises(StageError, match="nobody has connected"):
+        server.serve(opening(folder), place, 0.5)
+    assert not place.exists()
