@@ -59,9 +59,12 @@ def _grpo(setting: Setting) -> Iterator[Load]:
     awake = 1.0 if needs.sleep else left
     referred = config["beta"] > 0
     if step.share > 1:
-        loaded = [training.whole(step, f"{name} before it is cut") for name in ("policy", "reference")]
-        parts = (*loaded[: 1 + referred], training.reserve())
-        yield Load(where="each training GPU, at the start", parts=parts, share=awake)
+        loaded = tuple(training.whole(step, f"{name} before it is cut") for name in ("policy", "reference"))
+        if here and needs.sleep:  # it is started, and put to sleep, before there is a reference
+            alone = (loaded[0], training.reserve())
+            yield Load(where="each training GPU, when the engine starts", parts=alone, share=left)
+        both = (*loaded[: 1 + referred], training.reserve())
+        yield Load(where="each training GPU, at the start", parts=both, share=awake)
     stays = (*training.state(step), *([training.reference(step)] if referred else []))
     yield Load(where="each training GPU, in a step", parts=(*stays, *training.working(step)), share=awake)
     if config["engine"] == "transformers":
