@@ -91,13 +91,24 @@ def test_moved_checkpoints_re_run_nothing(folder: Path, capsys: pytest.CaptureFi
     assert "2 distinct: 2 done" in capsys.readouterr().out
 
 
-def test_models_that_do_not_match_are_refused_one_message_a_difference(
+def test_models_of_other_shapes_are_refused_before_anything_runs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny_models.base(folder / "other", "qwen2", hidden_size=64)
-    assert main([*command(folder), f'base="{folder}/other"']) == 1
+    assert main([*command(folder), f'base="{folder}/other"']) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "error: attribute/Rejuvenated: config hidden_size: 64 in the base, 32 in the checkpoint" in errors
+    assert "not two states of one model (width 32 and 64, " in errors[0]
+
+
+def test_models_that_do_not_match_are_refused_one_message_a_difference(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_models.base(folder / "other", "qwen2")
+    said = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**said, "hidden_act": "gelu"}))
+    assert main([*command(folder), f'base="{other}"']) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "error: attribute/Rejuvenated: config hidden_act: gelu in the base, silu in the checkpoint" in errors
 
 
 def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
