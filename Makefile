@@ -33,6 +33,11 @@ slurm-up: $(BUILT) ## a Slurm cluster that stays up, for trying things by hand (
 slurm-down: $(BUILT) ## end it
 	@$(BIN)/python -m tests.slurm.cluster down $(or $(SLURM_DIR),.slurm)
 
+gpu-check: $(BUILT) ## on one GPU: the smoke study with CUDA vLLM, then every stage at the paper's lengths on 0.5 B parameters
+	@test $(DEVICE) = gpu || { echo "there is no GPU here (/dev/nvidia0); DEVICE=gpu tries all the same"; exit 1; }
+	$(BIN)/python -m orchestrator +experiment=smoke cluster=gpu store=$$(mktemp -d)
+	$(BIN)/python -m bench.rehearsal cluster=gpu
+
 setup: $(BUILT)  ## the environment alone
 
 check: format-check lint types imports unit ## what a commit must pass, in under two minutes
@@ -75,4 +80,4 @@ $(VENV)/.built-gpu: pyproject.toml
 	$(BIN)/python -m pip install -q $(PIP) -e '.[vllm,dev]'
 	touch $@
 
-.PHONY: help run test test-slurm test-faults slurm-up slurm-down setup check recipe format format-check lint types imports unit
+.PHONY: help run test test-slurm test-faults gpu-check slurm-up slurm-down setup check recipe format format-check lint types imports unit

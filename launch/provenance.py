@@ -8,6 +8,7 @@ import platform
 import resource
 import socket
 import subprocess
+import sys
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +34,16 @@ def collect(resources: Resources) -> dict[str, Any]:
         "jobs": {name: value for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if (value := os.environ.get(name))},
         "resources": asdict(resources),
         "peak_memory": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_gpu_memory": _peak_gpu_memory(),
     }
+
+
+def _peak_gpu_memory() -> int:
+    """Bytes that torch held on one of this process's GPUs at most; 0 where it was not loaded, or found none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return 0
+    return max(int(torch.cuda.max_memory_reserved(number)) for number in range(torch.cuda.device_count()))
 
 
 def packages() -> dict[str, str]:

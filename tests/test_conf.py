@@ -11,7 +11,7 @@ from stages import contract
 CONF = Path(__file__).parent.parent / "conf"
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 #: Those that are about checkpoints that somebody has: each has a test of its own.
-GIVEN = ("diagnose", "rejuvenate")
+GIVEN = ("diagnose", "rehearsal", "rejuvenate")
 
 
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if name not in GIVEN])
