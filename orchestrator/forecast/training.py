@@ -69,7 +69,7 @@ def state(step: Step) -> list[Part]:
 
 
 def reference(step: Step) -> Part:
-    """The frozen policy of the KL term, which TRL loads in the policy's dtype, and shards like it."""
+    """The frozen policy of the KL term, in the policy's dtype, and sharded like it."""
     return _of_all(step, "reference", BYTES[step.dtype])
 
 

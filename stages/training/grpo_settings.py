@@ -1,4 +1,7 @@
-"""The trainer's settings, and how a rollout batch is split over devices. The loss is ours: see `policy_loss`."""
+"""The trainer's settings, and how a rollout batch is split over devices.
+
+The loss itself is `policy_loss`; TRL's own, with what it is told here, is the same where verl's bounds do not matter.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,14 @@ def arguments(config: Config, context: Context) -> GRPOConfig:
         top_k=0,
         num_iterations=config.passes,
         scale_rewards="group" if config.advantage_std else "none",
-        beta=0.0,  # the reference is `PolicyTrainer`'s own
+        loss_type="grpo" if config.aggregation == "seq-mean-token-mean" else "dapo",
+        importance_sampling_level="token",
+        epsilon=config.clip_low,
+        epsilon_high=config.clip_high,
+        delta=config.dual_clip,  # the same as verl's dual clip: for positive advantages the upper clip binds first
+        beta=config.beta,
+        use_bias_correction_kl=False,  # verl adds the plain k3 estimate to the loss
+        top_entropy_quantile=1.0,
         entropy_coef=config.entropy_coefficient,  # with it, entropies have a gradient
         mask_truncated_completions=False,
         vllm_importance_sampling_correction=False,  # verl's rollout correction is off by default

@@ -14,7 +14,7 @@ from accelerate.utils.fsdp_utils import fsdp2_prepare_model  # type: ignore[impo
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import add_fused_lm_head, split_tensor_dict
 
 from stages.data.tokens import prompt_ids
@@ -61,10 +61,15 @@ class PolicyTrainer(Resumable, GRPOTrainer):
         reference: PreTrainedModel | None,
         rollouts: Rollouts,
         beat: Beat,
+        args: GRPOConfig,
         **kwargs: Any,
     ) -> None:
         """`reference` is the frozen policy of the start, where the loss has a KL term; `kwargs` are GRPOTrainer's."""
-        super().__init__(rollout_func=self._roll_out, reward_funcs=reward, **kwargs)
+        # With a beta of its own, TRL would load another copy of the reference by the name in the policy's config, and
+        # shard it as one block.
+        args.beta = 0.0
+        super().__init__(rollout_func=self._roll_out, reward_funcs=reward, args=args, **kwargs)
+        args.beta = self.beta = config.beta
         self.config = config
         self._reward = reward
         self.skipped = 0
@@ -76,8 +81,6 @@ class PolicyTrainer(Resumable, GRPOTrainer):
         self._largest = torch.zeros((), device=self.accelerator.device)
         self._buffered_inputs: list[dict[str, Any]] | None = None
         if reference is not None:
-            # Not by TRL: it would load another copy by the name in the policy's config, and shard it as one block.
-            self.beta = config.beta
             add_fused_lm_head(reference, temperature=self.temperature)
             self.ref_model = fsdp2_prepare_model(self.accelerator, reference) if self.is_fsdp_enabled else reference
 

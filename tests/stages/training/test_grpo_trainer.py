@@ -127,12 +127,9 @@ def test_the_loss_of_a_mini_batch_is_verls_in_value_and_gradient(trainer: Policy
 
 
 def test_where_the_bounds_do_not_matter_it_is_trls_too(trainer: PolicyTrainer) -> None:
-    batch, chosen = micro_batch(), trainer.config
+    batch = micro_batch()
     near = log_probabilities(trainer.model, batch).detach()
     batch |= {"old_per_token_logps": near + 0.3 * near.sin(), "ref_per_token_logps": near + 0.3 * near.cos()}
-    trainer.loss_type = "grpo"
-    trainer.epsilon_low, trainer.epsilon_high, trainer.beta = chosen.clip_low, chosen.clip_high, chosen.beta
-    trainer.args.delta, trainer.args.use_bias_correction_kl = chosen.dual_clip, False
     trainer.model.train()
     theirs = GRPOTrainer._compute_loss(trainer, trainer.model, batch)
     ours = trainer._compute_loss(trainer.model, batch)
