@@ -114,6 +114,7 @@ def composed(*arguments: str) -> list[Composed]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweeper", ["grid", "basic"])
 def test_a_member_composes_to_what_it_is_alone(sweeper: str) -> None:
     swept = composed("+experiment=tiny_math", f"hydra/sweeper={sweeper}", *GRID, "benchmark=[tiny_sums],[]", "+x=1,2")
@@ -298,6 +299,7 @@ optuna = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @optuna
 def test_a_search_maximises_what_act_returns_and_asks_for_the_same_members_again() -> None:
     def search() -> tuple[list[float], str | None]:

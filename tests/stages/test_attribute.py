@@ -27,6 +27,8 @@ from stages.rejuvenation.weights import Weights
 from tests import tiny_models
 from tests.stages.rejuvenation import reference
 
+pytestmark = pytest.mark.slow
+
 #: Share of the largest magnitude within which float32 may order two numbers differently.
 BAND = 1e-4
 

@@ -25,6 +25,8 @@ from stages.rejuvenation import weights
 from tests import tiny_models
 from tests.stages.rejuvenation import reference
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("reference", "checkpoint")
 
 CONFIG = {

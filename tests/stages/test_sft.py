@@ -32,6 +32,8 @@ CONFIG = sft.Config(
     compute_dtype="float32",
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> dict[str, Input]:
