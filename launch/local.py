@@ -113,3 +113,15 @@ def visible_gpus() -> list[int]:
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [int(gpu) for gpu in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if gpu.strip().isdigit()]
     return [int(entry.name[6:]) for entry in Path("/dev").glob("nvidia[0-9]*")]
+
+
+def gpu_memory() -> float | None:
+    """GB of the smallest GPU of this machine, as its driver says; None without a GPU, or without its nvidia-smi."""
+    if not visible_gpus():
+        return None
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        return min(int(mebibytes) for mebibytes in said.split()) * 2**20 / 1e9
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None

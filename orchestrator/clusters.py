@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+from launch import local
 from launch.job import Allocation, Cluster
 from orchestrator.refusal import ConfigError, instead
 from stages import contract
@@ -26,6 +28,20 @@ def spelled_out(cluster: Any) -> Any:
         "classes": whole,
         "stages": {n: _read_needs(n, own, default, whole) for n, own in stages.items()},
     }
+
+
+def completed(cluster: Cluster) -> Cluster:
+    """A cluster that is this machine knows the memory of its GPUs, where the config does not say it."""
+    asks = any(needs.gpus and needs.gpu_memory is None for needs in (cluster.default, *cluster.stages.values()))
+    memory = local.gpu_memory() if asks and cluster.launcher != "slurm" else None
+    if memory is None:
+        return cluster
+
+    def known(needs: Allocation) -> Allocation:
+        return replace(needs, gpu_memory=memory) if needs.gpus and needs.gpu_memory is None else needs
+
+    stages = {name: known(needs) for name, needs in cluster.stages.items()}
+    return replace(cluster, default=known(cluster.default), stages=stages)
 
 
 def errors(cluster: Cluster) -> list[str]:

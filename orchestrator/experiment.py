@@ -214,7 +214,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         benchmarks=frame.benchmark,
         objective=frame.objective,
         stages={name: dict(config[name] or {}) for name in names if name in config},
-        cluster=frame.cluster,
+        cluster=clusters.completed(frame.cluster),
         overrides=overrides,
     )
 

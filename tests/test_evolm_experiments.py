@@ -147,10 +147,14 @@ def test_the_cluster_of_the_command_line_wins(name: str) -> None:
     ]
 
 
-def test_without_a_word_about_the_cluster_every_job_has_a_gpu_of_this_machine() -> None:
+def test_without_a_word_about_the_cluster_training_takes_the_gpus_of_this_machine() -> None:
     composed = config.compose(["+experiment=evolm_math"])
     cluster = experiment.read(composed.config, composed.overrides).cluster
-    assert cluster.launcher == "local" and cluster.needs("sft").gpus == 1
+    assert cluster.launcher == "local"
+    assert [(cluster.needs(stage).gpus, cluster.needs(stage).sharding) for stage in ("sft", "grpo")] == [
+        (8, "fsdp2")
+    ] * 2
+    assert [cluster.needs(stage).gpus for stage in ("evaluate", "attribute", "rejuvenate")] == [1, 1, 0]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch import local
 from launch.job import Allocation, Cluster
+from orchestrator import clusters
 from orchestrator.run import Outcome, Run
 from stages.store import Store
 from tests.conftest import study
@@ -38,3 +41,35 @@ def test_a_rank_that_fails_ends_the_others_with_its_message(tmp_path: Path) -> N
     outcome, _ = carry_out(tmp_path / "store", fails=1)
     ((node, messages, _),) = outcome.failed.values()
     assert (node.stage, messages) == ("toy_ranks", ["toy_ranks.fails=1: so it does"])
+
+
+def smi(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver's nvidia-smi with two GPUs, which this machine does not have."""
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{says}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+
+
+def test_the_memory_of_gpus_is_that_of_the_smallest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi(tmp_path / "bin", "printf '81559\\n40960\\n'", monkeypatch)
+    assert local.gpu_memory() == pytest.approx(42.9, abs=0.1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert local.gpu_memory() is None
+
+
+@pytest.mark.parametrize("says", ["exit 9", "echo '[N/A]'"])
+def test_a_driver_that_does_not_say_it_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    smi(tmp_path / "bin", says, monkeypatch)
+    assert local.gpu_memory() is None
+
+
+def test_a_cluster_that_is_this_machine_knows_its_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smi(tmp_path / "bin", "echo 81920", monkeypatch)
+    stages = {"sft": Allocation(gpus=8), "grpo": Allocation(gpus=8, gpu_memory=40), "rejuvenate": Allocation()}
+    here = Cluster(launcher="local", default=Allocation(), stages=stages)
+    found = {name: needs.gpu_memory for name, needs in clusters.completed(here).stages.items()}
+    assert found == {"sft": pytest.approx(85.9, abs=0.1), "grpo": 40, "rejuvenate": None}
+    elsewhere = Cluster(launcher="slurm", default=Allocation(), stages=stages)
+    assert clusters.completed(elsewhere) == elsewhere
