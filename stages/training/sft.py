@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from stages.batches import split
@@ -23,6 +23,7 @@ from stages.modeling.checkpoint import load_tokenizer
 from stages.sft import Config
 from stages.training import checkpoints, ranks, saving, sft_data, trainer_settings
 from stages.training.resumable import Resumable
+from stages.training.watchdog import Watchdog
 
 #: Metrics of `training.jsonl`: name there -> name in the trainer's log.
 CURVE = {
@@ -37,15 +38,24 @@ CURVE = {
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Train, or go on training, until `config.epochs` are done; then lay out the artifact and summarise it (rank 0)."""
-    arguments = _arguments(config, context)
-    tokenizer = load_tokenizer(context.inputs["checkpoint"])
-    demonstrations = sft_data.load(context.inputs["demonstrations"], tokenizer, config)
-    per_epoch = len(demonstrations) // config.batch
-    done = saving.found(context)
-    if done is None or checkpoints.step(done) < config.epochs * per_epoch:
-        start = _start(context, done)
-        trainer = _trainer(config, context, arguments, tokenizer, demonstrations.data, start)
-        saving.train(trainer, start)
+    with Watchdog(context) as watchdog:
+        arguments = _arguments(config, context)
+        tokenizer = load_tokenizer(context.inputs["checkpoint"])
+        demonstrations = sft_data.load(context.inputs["demonstrations"], tokenizer, config)
+        per_epoch = len(demonstrations) // config.batch
+        done = saving.found(context)
+        if done is None or checkpoints.step(done) < config.epochs * per_epoch:
+            start = _start(context, done)
+            order = sft_data.EpochOrder(len(demonstrations), config.batch, config.seed)
+            trainer = _Trainer(
+                order=order,
+                model=saving.load_model(context.inputs["checkpoint"], start, dtype=config.dtype),
+                args=arguments,
+                train_dataset=demonstrations.data,
+                processing_class=tokenizer,
+                callbacks=[_Watch(order, per_epoch, context, watchdog)],
+            )
+            saving.train(trainer, start)
     if context.rank > 0:
         return {}
     last = checkpoints.latest(context.work)
@@ -67,9 +77,10 @@ def _start(context: Context, saved: Path | None) -> Path | None:
 class _Watch(saving.Saving):
     """Keeps the sampler's epoch, reports progress, and stops a run whose numbers are no longer finite."""
 
-    def __init__(self, order: sft_data.EpochOrder, per_epoch: int, context: Context) -> None:
+    def __init__(self, order: sft_data.EpochOrder, per_epoch: int, context: Context, watchdog: Watchdog) -> None:
         super().__init__(context)
         self._order, self._per_epoch = order, per_epoch
+        self._watchdog = watchdog
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -77,7 +88,13 @@ class _Watch(saving.Saving):
         # The step counter survives a restart in the middle of an epoch, where set_epoch would not reach the sampler.
         self._order.epoch = state.global_step // self._per_epoch
 
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._watchdog.beat("training")
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._watchdog.beat("training")
         logs = kwargs["logs"]
         for name in ("loss", "grad_norm"):
             if not math.isfinite(logs.get(name, 0.0)):
@@ -95,25 +112,6 @@ class _Trainer(Resumable, SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> sft_data.EpochOrder:
         return self._order
-
-
-def _trainer(  # noqa: PLR0913
-    config: Config,
-    context: Context,
-    arguments: SFTConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    data: Dataset,
-    start: Path | None,
-) -> _Trainer:
-    order = sft_data.EpochOrder(len(data), config.batch, config.seed)
-    return _Trainer(
-        order=order,
-        model=saving.load_model(context.inputs["checkpoint"], start, dtype=config.dtype),
-        args=arguments,
-        train_dataset=data,
-        processing_class=tokenizer,
-        callbacks=[_Watch(order, len(data) // config.batch, context)],
-    )
 
 
 def _arguments(config: Config, context: Context) -> SFTConfig:

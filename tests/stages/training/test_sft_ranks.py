@@ -25,6 +25,8 @@ pytestmark = pytest.mark.slow
 HERE = "tests.stages.training.test_sft_ranks"
 #: Every parameter in two parts; activations are computed again.
 SHARDED = {"sharding": "fsdp2", "checkpointing": True}
+#: Products in half the precision, on weights in all of it.
+HALF = replace(CONFIG, compute_dtype="bfloat16")
 #: Two batches of four and one row left out, which accelerate could take for all that the last batch has.
 ROWS = 9
 
@@ -100,6 +102,7 @@ def study(rank: int, world: int, where: str) -> dict[str, Any]:
     patch.setattr(training._Trainer, "training_step", seen)
     found["sharded"] = _outcome(CONFIG, sharded("sharded"))
     found["sharded_by"] = sorted(kinds)
+    _outcome(HALF, sharded("sharded_half"))
     _outcome(CONFIG, sharded("sharded_cut", stopping=_after(3)))
     found["sharded_resumed"] = _outcome(CONFIG, sharded("sharded_cut"))
     _outcome(CONFIG, sharded("sharded_continued", continues=continues))
@@ -172,6 +175,15 @@ def test_sharded_over_two_ranks_it_has_the_curve_of_one(ran):
     assert _difference(folder / "one_nll", folder / "sharded") < 1e-4
     assert first["sharded"]["steps"] == 8 and second["sharded"] == {}
     assert first["sharded_by"] == second["sharded_by"] == ["DTensor"]
+
+
+def test_sharded_in_bfloat16_it_is_near_the_curve_of_one_and_keeps_float32_weights(ran):
+    folder, _ = ran
+    sft.run(HALF, _context(folder, "one_half"))
+    one, two = (_curve(folder / name / "output") for name in ("one_half", "sharded_half"))
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=0.05)
+    assert _difference(folder / "one_nll", folder / "sharded_half") > 1e-4
+    assert {tensor.dtype for tensor in _weights(folder / "sharded_half" / "output").values()} == {torch.float32}
 
 
 def test_a_sharded_run_that_is_stopped_goes_on_bit_for_bit(ran):
