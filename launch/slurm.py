@@ -150,8 +150,8 @@ def _parameters(given: Submission) -> dict[str, object]:
         "stderr_to_stdout": True,
         "wckey": None,
         "use_srun": not single,
-        # In 22.05 and later a step does not inherit the cores per task of its job. Rank 0 publishes when the others have
-        # ended, which may take minutes; a site's WaitTime would end it meanwhile.
+        # In 22.05 and later a step does not inherit the cores per task of its job. Rank 0 publishes when the others
+        # have ended, which may take minutes; a site's WaitTime would end it meanwhile.
         "srun_args": [f"--cpus-per-task={needs.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
     }
     more: dict[str, object] = {"requeue": True, "kill-on-invalid-dep": "yes"}
