@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
-from launch import failure, hold, provenance, rendezvous, sharing
+from launch import failure, hold, predecessors, provenance, rendezvous, sharing
 from launch import node as node_file
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
@@ -156,7 +156,7 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
         raise Superseded("somebody else has taken this node over; what was made here is not published")
     store = Store(Path(spec.store))
     artifact.publish(output, store.final(spec.stage, spec.label, spec.fingerprint), record)
-    _supersede(spec, folder)
+    predecessors.supersede(spec, folder)
 
 
 def _run_stage(
@@ -172,7 +172,7 @@ def _run_stage(
         output=folder / OUT,
         resources=Resources(**spec.resources),
         progress=Progress(folder / PROGRESS),
-        continues=_predecessor(spec, store),
+        continues=predecessors.find(spec, store),
         shared=shared,
         stopping=post.stopping,
         abandon=lambda message: _abandon(folder, message, post),
@@ -234,37 +234,6 @@ def _check_sources(spec: NodeSpec) -> None:
         if file is not None:
             raise StageError(f"input {kind}: {file} has changed since this was submitted; run the command again")
     known.keep()
-
-
-def _predecessor(spec: NodeSpec, store: Store) -> tuple[int, Path] | None:
-    """The published artifact with the largest smaller value of `CONTINUES` whose training state is still there."""
-    for value, fingerprint in spec.continues:
-        folder = store.find(spec.stage, fingerprint)
-        if folder is not None and (folder / artifact.STATE).is_dir():
-            return value, folder
-    return None
-
-
-def _supersede(spec: NodeSpec, folder: Path) -> None:
-    """Remove the training state of shorter runs of the recipe: the next longer one goes on from this one's.
-
-    What another node, which is prepared already, may go on from stays; `gc` finds it later.
-    """
-    store = Store(Path(spec.store))
-    others = (each for each in folder.parent.glob(f".*/{node_file.NODE}") if each.parent != folder)
-    wanted = {fingerprint for each in others for _, fingerprint in _continues(each)}
-    for _, fingerprint in spec.continues:
-        shorter = store.find(spec.stage, fingerprint)
-        if shorter is not None and fingerprint not in wanted:
-            artifact.remove_state(shorter)
-
-
-def _continues(file: Path) -> list[tuple[int, str]]:
-    """What the node of a node.json may go on from."""
-    try:
-        return node_file.read(file.parent).continues
-    except (OSError, ValueError, TypeError, KeyError):  # it is published at this moment
-        return []
 
 
 def _trace(given: InputSpec, found: Input) -> dict[str, Any]:

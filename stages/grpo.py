@@ -155,9 +155,9 @@ def fits(config: Config, resources: Resources, world: int) -> list[str]:
 
 def serve(config: Config, context: Context) -> None:
     """Serve rollouts to the machines that train, on one that does not."""
-    from stages.training import grpo_rollouts
+    from stages.training import rollouts_served
 
-    grpo_rollouts.serve(config, context)
+    rollouts_served.serve(config, context)
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

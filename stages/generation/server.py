@@ -1,7 +1,7 @@
 """An engine that serves several processes, on this machine or others: it has GPUs of its own, and answers over TCP.
 
     with Server(opening, place, ...) as server:          in one process of this machine
-    engine = connect(place, patience, server.check)      in each process that wants to generate
+    engine = served.connect(place, patience, ...)        in each process that wants to generate
 
 or `serve(...)` in a process on another machine that somebody else has started. Where it can be reached, and the key
 that it wants to see, is in a file for its owner alone, which appears when the engine is ready. What is sent is pickled,
@@ -24,22 +24,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Client, Connection, Listener, wait
+from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from stages import lifeline
 from stages.contract import Input, Lost, Resources, StageError
-from stages.generation.engine import Completion, Engine, Sampling, load
+from stages.generation.engine import Engine, load
+from stages.generation.served import ALIVE, LOOK
 
 #: Seconds between two signs of life of a server that is working.
 BEAT = 2.0
-#: Seconds between two looks for a place that is not there yet.
-LOOK = 0.2
-Signal = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,113 +47,6 @@ class Opening:
     engine: str
     dtype: str
     resources: Resources
-
-
-class ServedEngine(Engine):
-    """The engine of a server, as one of its clients has it."""
-
-    def __init__(self, connection: Connection, said: Mapping[str, Any], patience: float, heard: Signal) -> None:
-        """`said` is what the server says of itself; see `connect` for the others."""
-        self._connection = connection
-        self._host = said["host"]
-        self._patience = patience
-        self._heard = heard
-        self._inside: dict[int, int] = {}  # key -> completions
-        self.positions = said["positions"]
-        self.capacity = said["capacity"]
-
-    def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
-        self._inside[key] = sampling.n
-        self._send((key, prompt, sampling))
-
-    def step(self) -> list[tuple[int, list[Completion]]]:
-        key, completions = self._receive()
-        self._inside.pop(key)
-        return [(key, completions)]
-
-    @property
-    def unfinished(self) -> int:
-        return sum(self._inside.values())
-
-    def abort(self) -> None:
-        self._inside.clear()
-        self._send(None)
-        while self._receive() is not None:  # what had been finished
-            continue
-
-    def reload(self, folder: Path) -> None:
-        self._send(folder)
-        self._receive()
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _send(self, message: Any) -> None:
-        try:
-            self._connection.send(message)
-        except OSError as error:
-            raise self._lost(str(error)) from None
-
-    def _receive(self) -> Any:
-        """The next message that is not just a sign of life.
-
-        Raises:
-            Lost: the server is gone, or says nothing.
-            StageError: it could not do what it was asked to.
-        """
-        while True:
-            try:
-                if not self._connection.poll(self._patience):
-                    raise self._lost(f"it has said nothing for {self._patience:g} s")
-                message = self._connection.recv()
-            except (EOFError, OSError) as error:
-                raise self._lost(str(error) or "it ended") from None
-            self._heard()
-            if isinstance(message, StageError):
-                raise message
-            if message is not _ALIVE:
-                return message
-
-    def _lost(self, why: str) -> Lost:
-        return Lost(f"the rollout server on {self._host} is lost: {why}")
-
-
-class _Alive:
-    """A sign of life; pickled, it is this one object again."""
-
-    def __reduce__(self) -> str:
-        return "_ALIVE"
-
-
-_ALIVE = _Alive()
-
-
-def connect(
-    place: Path, patience: float, *, check: Signal = lambda: None, heard: Signal = lambda: None
-) -> ServedEngine:
-    """The engine of the server that says at `place` where it is, once it is ready.
-
-    Args:
-        place: the file that is to say it.
-        patience: seconds for which the server may not be there, or say nothing later.
-        check: called while it is waited for; raises if there is nothing to wait for.
-        heard: called whenever it has said something later.
-
-    Raises:
-        Lost: it does not come, or cannot be reached.
-    """
-    deadline = time.monotonic() + patience
-    while not place.exists():
-        check()  # which takes a moment
-        if time.monotonic() > deadline:
-            raise Lost(f"no rollout server is ready at {place} after {patience:g} s")
-        time.sleep(LOOK)
-    given = json.loads(place.read_text())
-    try:
-        connection = Client((given["host"], given["port"]), authkey=bytes.fromhex(given["key"]))
-    except (OSError, multiprocessing.AuthenticationError) as error:
-        raise Lost(f"the rollout server on {given['host']}:{given['port']} cannot be reached: {error}") from None
-    return ServedEngine(connection, given, patience, heard)
 
 
 class Server:
@@ -317,7 +207,7 @@ class _Desk:
         if time.monotonic() - self._beaten > BEAT:
             self._beaten = time.monotonic()
             for whose in {whose for whose, _ in self._inside.values()}:
-                self._tell(whose, _ALIVE)
+                self._tell(whose, ALIVE)
 
     def _tell(self, client: Connection | None, message: Any) -> None:
         with contextlib.suppress(OSError):  # that it has gone is heard when it is listened to

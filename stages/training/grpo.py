@@ -20,13 +20,13 @@ from stages.contract import Context, StageError
 from stages.grading.pool import Graders
 from stages.grpo import Config
 from stages.modeling.checkpoint import load_model, load_tokenizer
-from stages.training import checkpoints, grpo_curve, grpo_problems, grpo_rollouts, grpo_settings, saving
+from stages.training import checkpoints, grpo_curve, grpo_problems, grpo_settings, rollouts, saving
 from stages.training.grpo_curve import Drift, Saves, Watch
 from stages.training.grpo_problems import Problems
 from stages.training.grpo_reward import Reward
-from stages.training.grpo_rollouts import Rollouts
 from stages.training.grpo_trainer import PolicyTrainer
 from stages.training.grpo_validation import Validation
+from stages.training.rollouts import Rollouts
 from stages.training.selection import Selection
 from stages.training.watchdog import Watchdog
 
@@ -42,10 +42,10 @@ def train(config: Config, context: Context) -> dict[str, Any]:
             policy = _policy(config, context, done)
             with (
                 Graders(context.resources.graders) as graders,
-                grpo_rollouts.make(policy, config, tokenizer, context, watchdog.beat) as rollouts,
+                rollouts.make(policy, config, tokenizer, context, watchdog.beat) as generator,
             ):
                 parts = Parts(config, context, arguments, tokenizer, problems, graders, watchdog)
-                saving.train(_trainer(parts, policy, rollouts), done)
+                saving.train(_trainer(parts, policy, generator), done)
     if context.rank > 0:
         return {}
     last = checkpoints.latest(context.work)
@@ -79,7 +79,7 @@ def _policy(config: Config, context: Context, done: Path | None) -> PreTrainedMo
     return model
 
 
-def _trainer(parts: Parts, policy: PreTrainedModel, rollouts: Rollouts) -> PolicyTrainer:
+def _trainer(parts: Parts, policy: PreTrainedModel, generator: Rollouts) -> PolicyTrainer:
     config, context = parts.config, parts.context
     source = context.inputs["checkpoint"]
     reward = Reward(parts.graders, planned=config.rollouts * config.prompts * config.completions)
@@ -87,7 +87,7 @@ def _trainer(parts: Parts, policy: PreTrainedModel, rollouts: Rollouts) -> Polic
         config=config,
         reward=reward,
         reference=load_model(source, dtype=config.dtype) if config.beta else None,
-        rollouts=rollouts,
+        rollouts=generator,
         beat=parts.watchdog.beat,
         model=policy,
         processing_class=parts.tokenizer,

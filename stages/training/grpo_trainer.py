@@ -22,8 +22,8 @@ from stages.generation.engine import Sampling, prompt_seed
 from stages.grpo import Config
 from stages.training import policy_loss
 from stages.training.grpo_reward import Reward
-from stages.training.grpo_rollouts import Beat, Rollouts
 from stages.training.resumable import Resumable
+from stages.training.rollouts import Beat, Rollouts
 from stages.training.selection import Selection
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # its version is pinned, and what is used of it is tested

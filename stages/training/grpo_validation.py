@@ -17,8 +17,8 @@ from stages.generation.engine import Sampling
 from stages.grading.pool import Graders
 from stages.training import ranks
 from stages.training.grpo_problems import Row
-from stages.training.grpo_rollouts import Beat
 from stages.training.grpo_trainer import PolicyTrainer
+from stages.training.rollouts import Beat
 
 #: The keys of a validation in the trainer's log begin with this.
 PREFIX = "validation/"

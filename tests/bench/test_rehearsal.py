@@ -13,7 +13,7 @@ ENGINES = ["grpo.engine=transformers", "grpo.rollout_seeds=each", "evaluate.engi
 
 @pytest.mark.slow
 def test_every_stage_has_its_seconds_tokens_and_memory(capfd: pytest.CaptureFixture[str]) -> None:
-    rehearsal.main([*SHAPE, *LENGTHS, *ENGINES, "cluster=local"])
+    rehearsal.main([*SHAPE, *LENGTHS, *ENGINES, "cluster=inline"])
     lines = capfd.readouterr().out.splitlines()
     rows = {line.split("│")[1].strip(): line.split("│") for line in lines if line.startswith("│")}
     assert list(rows) == ["sft", "attribute", "rejuvenate", "grpo", "evaluate"]

@@ -18,7 +18,7 @@ from tests.stages.test_sft import CONFIG
 pytestmark = [pytest.mark.usefixtures("toys"), pytest.mark.slow]
 
 #: With two steps each: long enough to be stopped on the way.
-EPOCHS = 40
+EPOCHS = 200
 
 
 def study(folder: Path) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_two_ranks_that_are_stopped_have_the_curve_of_one(slurm: Cluster, tmp_pa
         for ranks in (1, 2)
     )
     two.run()
-    two.wait_until(lambda: two.saved("sft") > 0, seconds=120)
+    two.wait_until(lambda: two.progress("sft") > 0, seconds=120)
     slurm.run("scancel", "--signal=USR2", two.job("sft"))
     two.wait_for("sft", "done", "failed", seconds=180)
     assert one.run("--wait") == 0

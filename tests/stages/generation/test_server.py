@@ -16,7 +16,8 @@ import pytest
 from stages.contract import Lost, Resources, StageError
 from stages.generation import server
 from stages.generation.engine import Sampling, load
-from stages.generation.server import Opening, Server, connect
+from stages.generation.served import connect
+from stages.generation.server import Opening, Server
 from tests import tiny_models
 
 pytestmark = pytest.mark.slow

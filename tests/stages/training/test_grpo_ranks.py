@@ -14,7 +14,7 @@ import torch
 
 from stages import grpo
 from stages.contract import Context, Interrupted, Resources, StageError
-from stages.training import checkpoints, grpo_rollouts
+from stages.training import checkpoints, whole_weights
 from stages.training import grpo as training
 from stages.training.grpo_reward import Reward
 from stages.training.grpo_trainer import PolicyTrainer
@@ -27,6 +27,8 @@ pytestmark = pytest.mark.slow
 HERE = "tests.stages.training.test_grpo_ranks"
 #: Some completions end by themselves.
 LONG = config(max_new_tokens=60)
+#: Most groups have no deviation: on one rank or the other some are replaced.
+DYNAMIC = config(max_new_tokens=60, dynamic_sampling=True, max_draws=3)
 READING = {"fields": {"prompt": "{{ prompt }}", "answer": "{{ answer }}"}}
 
 
@@ -62,7 +64,7 @@ def watched(patch: pytest.MonkeyPatch) -> tuple[list[PolicyTrainer], list[list[f
 def digest(model: torch.nn.Module) -> str:
     """Of all parameters, whole; every rank calls it."""
     found = hashlib.sha256()
-    for _, tensor in sorted(grpo_rollouts.parameters(model)):
+    for _, tensor in sorted(whole_weights.parameters(model)):
         found.update(tensor.numpy().tobytes())
     return found.hexdigest()
 
@@ -91,6 +93,7 @@ def study(rank: int, world: int, where: str) -> dict[str, Any]:
     found["lost"] = outcome(config(), _context(folder, "lost", rank, world))
 
     found["long"] = outcome(LONG, _context(folder, "two_long", rank, world))
+    found["dynamic"] = outcome(DYNAMIC, _context(folder, "two_dynamic", rank, world))
 
     found["sharded"] = outcome(LONG, _context(folder, "sharded", rank, world, sharding="fsdp2"))
     return found
@@ -105,6 +108,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     with pytest.MonkeyPatch.context() as patch:
         test_grpo.graders_by_length(patch)
         grpo.run(LONG, _context(folder, "one_long"))
+        grpo.run(DYNAMIC, _context(folder, "one_dynamic"))
     _context(folder, "lost").saved.record(4)
     return folder, launched.run(f"{HERE}:study", 2, str(folder))
 
@@ -137,13 +141,21 @@ def test_all_ranks_stop_behind_the_rollout_and_go_on_bit_for_bit(ran):
     assert test_grpo.equal(folder / "two", folder / "cut")
 
 
-def test_two_ranks_have_the_curve_of_one(ran):
-    """The same completions in the same mini-batches, several to a rollout."""
+@pytest.mark.parametrize("kind", ["long", "dynamic"])
+def test_two_ranks_have_the_curve_of_one(ran, kind):
+    """The same completions in the same mini-batches, several to a rollout; replaced by the same ones."""
     folder, _ = ran
     for name in ("training.jsonl", "validation.jsonl"):
-        one, two = (test_grpo.rows(folder / run / "output" / name) for run in ("one_long", "two_long"))
+        one, two = (test_grpo.rows(folder / f"{run}_{kind}" / "output" / name) for run in ("one", "two"))
         for left, right in zip(one, two, strict=True):
             assert {**left, "seconds": 0} == pytest.approx({**right, "seconds": 0}, rel=1e-3, abs=1e-6)
+
+
+def test_groups_are_replaced_on_either_rank(ran):
+    folder, _ = ran
+    curve = test_grpo.rows(folder / "two_dynamic" / "output" / "training.jsonl")
+    dropped = [row["dropped_groups"] for row in curve if "dropped_groups" in row]
+    assert len(dropped) == 4 and 0 < max(dropped) < 1
 
 
 def test_a_sharded_policy_cannot_generate_by_itself(ran):

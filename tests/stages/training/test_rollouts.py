@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from stages.contract import Context, Resources
-from stages.training import grpo_rollouts
+from stages.training import rollouts_served, whole_weights
 from tests import tiny_models
 from tests.stages.training import launched
 
-HERE = "tests.stages.training.test_grpo_rollouts"
+HERE = "tests.stages.training.test_rollouts"
 #: Where a run may be, as world and resources. The first is what the others are compared with.
 PLACES: dict[str, tuple[int, dict[str, Any]]] = {
     "colocate": (1, {}),
@@ -30,9 +30,9 @@ PLACES: dict[str, tuple[int, dict[str, Any]]] = {
 def test_parameters_are_written_in_files_of_some_size_in_the_engines_dtype(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grpo_rollouts, "SHARD", 100)
+    monkeypatch.setattr(whole_weights, "SHARD", 100)
     given = {name: torch.full((8, 4), float(number)) for number, name in enumerate("abc")}
-    grpo_rollouts.write(iter(given.items()), tmp_path, "bfloat16")
+    whole_weights.write(iter(given.items()), tmp_path, "bfloat16")
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["model-00000.safetensors", "model-00001.safetensors"]
     found = {name: value for file in files for name, value in load_file(file).items()}
@@ -51,7 +51,7 @@ def test_a_server_has_the_last_gpus_of_its_job(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     context = tiny_context(tmp_path, Resources(gpus=gpus, rollout_gpus=spare))
-    assert grpo_rollouts._spare(context) == devices
+    assert rollouts_served._spare(context) == devices
 
 
 def tiny_context(folder: Path, resources: Resources) -> Context:
