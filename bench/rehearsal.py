@@ -140,7 +140,7 @@ def show(found: list[Figure], out: Console) -> None:
         rate = "" if each.tokens is None else f"{each.tokens / each.working:,.0f}"
         gpu = "" if each.gpu_memory is None else f"{each.gpu_memory / 1e9:.1f} GB"
         tokens = "" if each.tokens is None else f"{each.tokens:,}"
-        table.add_row(each.stage, f"{each.seconds:.0f}", tokens, rate, gpu, f"{each.memory / 1e9:.1f} GB")
+        table.add_row(each.stage, f"{each.seconds:.1f}", tokens, rate, gpu, f"{each.memory / 1e9:.1f} GB")
     out.print(table)
     out.print("seconds: of the stage, loading included; tokens: trained on (sft), generated (grpo, evaluate)")
 
