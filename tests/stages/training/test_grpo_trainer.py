@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,26 @@ def test_the_distance_from_the_start_is_that_of_the_weights(tmp_path: Path, inpu
     assert last["distance_start"] == last["distance_base"] == pytest.approx(exact, rel=0.2)
     summary = json.loads(json.dumps(last))
     assert summary["distance_start"] > 0
+
+
+def test_an_entropy_bonus_has_the_gradient_of_the_entropy(tmp_path: Path, inputs: dict[str, Input]) -> None:
+    batch = micro_batch()
+    with Graders(1) as graders:
+        trainer = made(config(entropy_coefficient=0.5), test_grpo.context(tmp_path, inputs), graders)
+    without = gradients(trainer.model, _loss(trainer, batch, bonus=0.0))
+    ours = gradients(trainer.model, _loss(trainer, batch, bonus=0.5))
+    mask = batch["completion_mask"]
+    rows = []
+    for row in range(len(mask)):
+        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+        completion = batch["completion_ids"][row][mask[row].bool()]
+        logits = trainer.model(torch.cat([prompt, completion])[None]).logits[0, len(prompt) - 1 : -1]
+        rows.append(torch.distributions.Categorical(logits=logits).entropy().mean())
+    theirs = gradients(trainer.model, -0.5 * torch.stack(rows).mean())
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient - without[name], theirs[name], rtol=1e-3, atol=1e-6)
+
+
+def _loss(trainer: PolicyTrainer, batch: dict[str, Any], *, bonus: float) -> torch.Tensor:
+    trainer.config = replace(trainer.config, entropy_coefficient=bonus)
+    return trainer._compute_loss(trainer.model, batch)
