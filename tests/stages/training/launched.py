@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
-TIMEOUT = 300
+#: Seconds until a test gives up on processes that hang; a busy machine may need minutes.
+TIMEOUT = 900
 #: What the line with the result begins with; libraries print behind it.
 RESULT = "RESULT "
 
