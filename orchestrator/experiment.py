@@ -127,6 +127,12 @@ class Experiment:
         variants: name -> chain; each is a row of the result table.
         diagnoses: name -> what is compared; each is a row of the table of diagnoses.
         differences: name -> the variants whose scores are compared; each is a column of the table of differences.
+        question: what it asks, in a sentence or two.
+        protocol: how its settings were chosen and its runs made, for whoever weighs the result.
+        seeds: with which it is replicated; empty if it has one seed.
+        replicas: name that a table shows -> the variants that it is made of, one for each seed, in the order of seeds.
+        replicas_of_differences, replicas_of_diagnoses: the same of those.
+        seeds_of: variant -> the seeds that it stands for; empty if there are none.
         data: kind -> data source, for those kinds of `DATA` that the experiment gives.
         objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
@@ -140,6 +146,13 @@ class Experiment:
     variants: dict[str, list[Step]]
     diagnoses: dict[str, Diagnosis]
     differences: dict[str, Difference]
+    question: str
+    protocol: str
+    seeds: list[int]
+    replicas: dict[str, list[str]]
+    replicas_of_differences: dict[str, list[str]]
+    replicas_of_diagnoses: dict[str, list[str]]
+    seeds_of: dict[str, list[int]]
     data: dict[str, Data]
     benchmarks: dict[str, Benchmark]
     objective: Objective | None
@@ -161,7 +174,11 @@ class _Frame(_Place):
     """The keys of the config that are not stages."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    question: str = ""
+    protocol: str = ""
     seed: Annotated[int, Field(ge=0)]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    replicated: list[str] | None = None
     only: list[str]
     base: Any  # a string or a chain
     checkpoint: str | None
@@ -195,9 +212,16 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     for unknown in set(frame.only) - variants.keys():
         errors.append(f"only: {unknown!r} is not a variant{instead(unknown, variants)}")
     chosen = {name: chain for name, chain in variants.items() if not frame.only or name in frame.only}
-    errors += [*_objective_errors(frame, chosen), *_diagnosis_errors(frame), *_difference_errors(frame)]
+    errors += [*_seed_errors(frame), *_objective_errors(frame, chosen)]
+    errors += [*_diagnosis_errors(frame), *_difference_errors(frame)]
     if errors:
         raise ConfigError(errors)
+    if frame.seeds and frame.seed != frame.seeds[0] and frame.replicated is not None:
+        chosen = {name: chain for name, chain in chosen.items() if name in frame.replicated}
+    diagnoses = {name: each for name, each in frame.diagnoses.items() if each.variants <= chosen.keys()}
+    differences = {
+        name: each for name, each in frame.differences.items() if {each.variant, each.reference} <= chosen.keys()
+    }
     given = {kind: getattr(frame, kind) for kind in DATA if getattr(frame, kind) is not None}
     given.setdefault("calibration", given.get("demonstrations"))
     return Experiment(
@@ -206,10 +230,15 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         base=base,
         checkpoint=frame.checkpoint,
         variants=chosen,
-        diagnoses={name: each for name, each in frame.diagnoses.items() if each.variants <= chosen.keys()},
-        differences={
-            n: each for n, each in frame.differences.items() if {each.variant, each.reference} <= chosen.keys()
-        },
+        diagnoses=diagnoses,
+        differences=differences,
+        question=" ".join(frame.question.split()),
+        protocol=frame.protocol.strip(),
+        seeds=frame.seeds,
+        replicas={name: [name] for name in chosen},
+        replicas_of_differences={name: [name] for name in differences},
+        replicas_of_diagnoses={name: [name] for name in diagnoses},
+        seeds_of={name: [frame.seed] if frame.seeds else [] for name in chosen},
         data={kind: source for kind, source in given.items() if source is not None},
         benchmarks=frame.benchmark,
         objective=frame.objective,
@@ -254,6 +283,17 @@ def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
     if not items:
         errors.append(f"{key}: an empty chain; name at least one stage")
     return steps
+
+
+def _seed_errors(frame: _Frame) -> Iterator[str]:
+    """What is wrong with the seeds: one is there twice, or what has all of them is no variant."""
+    for seed in dict.fromkeys(seed for seed in frame.seeds if frame.seeds.count(seed) > 1):
+        yield f"seeds={frame.seeds}: {seed} is there twice"
+    for name in dict.fromkeys(frame.replicated or []):
+        if name not in frame.variants:
+            yield f"replicated: {name!r} is not a variant{instead(name, frame.variants)}"
+        if frame.replicated is not None and frame.replicated.count(name) > 1:
+            yield f"replicated: {name} is there twice"
 
 
 def _objective_errors(frame: _Frame, variants: Iterable[str]) -> list[str]:
