@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
 from orchestrator import clusters
+from orchestrator.claim import Claim
 from orchestrator.refusal import ConfigError, instead, parse
 from stages import contract, rows
 
@@ -24,6 +25,9 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 #: The kinds of data source that a chain starts with; each is a key of the config.
 DATA = ("demonstrations", "problems", "calibration")
+
+#: Name that a table shows -> seed -> what has that seed.
+Seeded = dict[str, dict[int, str]]
 
 #: What a diagnosis calls the model that every chain starts from.
 BASE = "base"
@@ -129,10 +133,10 @@ class Experiment:
         differences: name -> the variants whose scores are compared; each is a column of the table of differences.
         question: what it asks, in a sentence or two.
         protocol: how its settings were chosen and its runs made, for whoever weighs the result.
-        seeds: with which it is replicated; empty if it has one seed.
-        replicas: name that a table shows -> the variants that it is made of, one for each seed, in the order of seeds.
-        replicas_of_differences, replicas_of_diagnoses: the same of those.
-        seeds_of: variant -> the seeds that it stands for; empty if there are none.
+        claims: name -> what the study is to hold against its numbers.
+        seed, seeds: the seed, and those with which it is replicated; no seeds if it has one alone.
+        seeded_variants: name that a table shows -> seed -> the variant of that seed.
+        seeded_differences, seeded_diagnoses: the same of those.
         data: kind -> data source, for those kinds of `DATA` that the experiment gives.
         objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
@@ -148,17 +152,23 @@ class Experiment:
     differences: dict[str, Difference]
     question: str
     protocol: str
+    claims: dict[str, Claim]
+    seed: int
     seeds: list[int]
-    replicas: dict[str, list[str]]
-    replicas_of_differences: dict[str, list[str]]
-    replicas_of_diagnoses: dict[str, list[str]]
-    seeds_of: dict[str, list[int]]
+    seeded_variants: Seeded
+    seeded_differences: Seeded
+    seeded_diagnoses: Seeded
     data: dict[str, Data]
     benchmarks: dict[str, Benchmark]
     objective: Objective | None
     stages: dict[str, dict[str, Any]]
     cluster: Cluster
     overrides: dict[str, dict[str, str]]
+
+    @property
+    def replicas(self) -> dict[str, list[str]]:
+        """Name that a table shows -> its variants, in the order of seeds; one, where the seed makes no difference."""
+        return {name: list(dict.fromkeys(of.values())) for name, of in self.seeded_variants.items()}
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
@@ -174,6 +184,7 @@ class _Frame(_Place):
     """The keys of the config that are not stages."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    claims: dict[str, Claim] = Field(default_factory=dict)
     question: str = ""
     protocol: str = ""
     seed: Annotated[int, Field(ge=0)]
@@ -234,11 +245,12 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         differences=differences,
         question=" ".join(frame.question.split()),
         protocol=frame.protocol.strip(),
+        claims=frame.claims,
+        seed=frame.seed,
         seeds=frame.seeds,
-        replicas={name: [name] for name in chosen},
-        replicas_of_differences={name: [name] for name in differences},
-        replicas_of_diagnoses={name: [name] for name in diagnoses},
-        seeds_of={name: [frame.seed] if frame.seeds else [] for name in chosen},
+        seeded_variants={name: {frame.seed: name} for name in chosen},
+        seeded_differences={name: {frame.seed: name} for name in differences},
+        seeded_diagnoses={name: {frame.seed: name} for name in diagnoses},
         data={kind: source for kind, source in given.items() if source is not None},
         benchmarks=frame.benchmark,
         objective=frame.objective,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from orchestrator import chains, experiment
 from orchestrator.config import Composed
-from orchestrator.experiment import DATA, Difference, Experiment
+from orchestrator.experiment import DATA, Difference, Experiment, Seeded
 from orchestrator.graph import Context, Graph, Node
 from orchestrator.labels import Names, Values
 from orchestrator.refusal import ConfigError
@@ -102,17 +102,14 @@ def merge(members: Sequence[Member]) -> tuple[Experiment, Graph]:
             diagnoses[row]: members[holders[0]].experiment.diagnoses[row[0]] for row, holders in compared.items()
         },
         differences={differences[row]: row[1] for row in pairs},
-        replicas=_replicas(members, rows, labels),
-        replicas_of_differences=_replicas(members, pairs, differences),
-        replicas_of_diagnoses=_replicas(members, compared, diagnoses),
-        seeds_of={labels[row]: _seeds(members, holders) for row, holders in rows.items()},
+        seeded_variants=_seeded(members, rows, labels),
+        seeded_differences=_seeded(members, pairs, differences),
+        seeded_diagnoses=_seeded(members, compared, diagnoses),
     ), graph
 
 
-def _replicas(
-    members: Sequence[Member], held: Mapping[tuple[str, Any], list[int]], labels: Mapping[Any, str]
-) -> dict[str, list[str]]:
-    """Shown name -> the labels of its replicas, of (plain name, what it is) -> the members that have it.
+def _seeded(members: Sequence[Member], held: Mapping[tuple[str, Any], list[int]], labels: Mapping[Any, str]) -> Seeded:
+    """Shown name -> seed -> label, of (plain name, what it is) -> the members that have it.
 
     What differs in its seed alone is shown as one; what differs in a value of the sweep is told apart by that.
     """
@@ -123,14 +120,10 @@ def _replicas(
     values = {member.number: member.swept for member in members}
     order = {number: place for place, number in enumerate(values)}
     shown = Names(list(values.values())).labels({key: (key[0], [order[number] for number in key[1]]) for key in found})
-    return {shown[key]: [labels[row] for row in rows] for key, rows in found.items()}
-
-
-def _seeds(members: Sequence[Member], holders: Sequence[int]) -> list[int]:
-    """The seeds of these members, if they are replicas."""
-    if not members[0].experiment.seeds:
-        return []
-    return list(dict.fromkeys(int(members[holder].values["seed"]) for holder in holders))
+    return {
+        shown[key]: {members[holder].experiment.seed: labels[row] for row in rows for holder in held[row]}
+        for key, rows in found.items()
+    }
 
 
 def _differences(experiments: Iterable[Experiment]) -> Iterator[str]:
