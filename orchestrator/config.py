@@ -315,7 +315,7 @@ def _seeds(config: DictConfig) -> list[int]:
     """The seeds that a config lists; none if it lists anything else, which whoever reads the config refuses."""
     found = OmegaConf.select(config, "seeds")
     seeds = list(found) if OmegaConf.is_list(found) else []
-    return seeds if all(type(seed) is int for seed in seeds) else []
+    return seeds if all(type(seed) is int and seed >= 0 for seed in seeds) else []
 
 
 def _replicas(config: DictConfig, seeds: list[int], whole: Composed) -> Iterator[Composed]:

@@ -20,15 +20,20 @@ Number = int | float | str | None
 class Diagnoses:
     """Name -> what its record sums up, number by number; None for a diagnosis that is not published.
 
-    `replicas`: name that is shown -> those that it is the mean of, one for each seed.
+    `replicas`: name that is shown -> those that it is the mean of, one for each seed; without, each is shown alone.
     """
 
     found: dict[str, dict[str, Number] | None]
-    replicas: Mapping[str, list[str]]
+    replicas: Mapping[str, list[str]] | None = None
+
+    @property
+    def shown(self) -> Mapping[str, list[str]]:
+        """Name that is shown -> those that it is the mean of."""
+        return {name: [name] for name in self.found} if self.replicas is None else self.replicas
 
     @property
     def head(self) -> list[str]:
-        return ["number", *self.replicas]
+        return ["number", *self.shown]
 
     @property
     def numbers(self) -> list[str]:
@@ -37,14 +42,13 @@ class Diagnoses:
 
     def cells(self) -> list[list[str]]:
         """The table as text, without the head: a line for each number, with a column for each diagnosis."""
-        summaries = [[self.found[name] for name in names] for names in self.replicas.values()]
+        summaries = [[self.found[name] for name in names] for names in self.shown.values()]
         return [[number, *(_shown(each, number) for each in summaries)] for number in self.numbers]
 
 
 def table(graph: Graph, store: Store, seeded: Seeded | None = None) -> Diagnoses:
     """The table of whatever is published now. `seeded` are an experiment's; without, each diagnosis is shown alone."""
-    alone = {name: [name] for name in graph.diagnoses}
-    replicas = alone if seeded is None else {name: list(dict.fromkeys(of.values())) for name, of in seeded.items()}
+    replicas = seeded and {name: list(dict.fromkeys(of.values())) for name, of in seeded.items()}
     records = {name: store.record(node.stage, node.fingerprint) for name, node in graph.diagnoses.items()}
     found = {name: None if record is None else record["summary"] for name, record in records.items()}
     return Diagnoses(found, replicas)
