@@ -48,7 +48,7 @@ class Diagnoses:
 
 def table(graph: Graph, store: Store, seeded: Seeded | None = None) -> Diagnoses:
     """The table of whatever is published now. `seeded` are an experiment's; without, each diagnosis is shown alone."""
-    replicas = seeded and {name: list(dict.fromkeys(of.values())) for name, of in seeded.items()}
+    replicas = None if seeded is None else {name: list(dict.fromkeys(of.values())) for name, of in seeded.items()}
     records = {name: store.record(node.stage, node.fingerprint) for name, node in graph.diagnoses.items()}
     found = {name: None if record is None else record["summary"] for name, record in records.items()}
     return Diagnoses(found, replicas)
@@ -72,5 +72,5 @@ def _shown(summaries: Sequence[dict[str, Number] | None], number: str) -> str:
     if len(summaries) == 1 or len(numbers) < len(values):
         return f"{values[0]:.4g}" if isinstance(values[0], float) else str(values[0])
     error = f" ±{stdev(numbers) / len(numbers) ** 0.5:.1g}" if len(numbers) > 1 else ""
-    partly = f" ({len(numbers)} of {len(summaries)} seeds)" if len(numbers) < len(summaries) else ""
+    partly = f" ({len(numbers)}/{len(summaries)})" if len(numbers) < len(summaries) else ""
     return f"{fmean(numbers):.4g}{error}{partly}"

@@ -47,9 +47,9 @@ class Score:
 
     @property
     def partly(self) -> str:
-        """` (2 of 3 seeds)`; empty if all are there."""
-        there, all_of_them = self.seeds
-        return "" if there == all_of_them else f" ({there} of {all_of_them} seeds)"
+        """` (2/3)`: of two of three seeds; empty if all are there."""
+        there, wanted = self.seeds
+        return "" if there == wanted else f" ({there}/{wanted})"
 
 
 def average(scores: Iterable[Score | None]) -> Score | None:

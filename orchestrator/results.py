@@ -81,8 +81,9 @@ def show(study: Study, as_json: bool) -> None:
 def _show_scores(results: Results, out: Console) -> None:
     """What comes from the evaluations."""
     tables.show(results.table.head, results.table.cells(), out)
-    several = any(each.interval for row in results.table.rows.values() for each in row if each)
-    out.print(f"pass@1 in percent ± standard error{', over seeds and problems' if several else ''}")
+    several = any(each.seeds[1] > 1 for row in results.table.rows.values() for each in row if each)
+    behind = ", over seeds and problems; (1/3): of one of three seeds so far" if several else ""
+    out.print(f"pass@1 in percent ± standard error{behind}")
     if results.averages.rows:
         what = (
             "averages of the benchmarks (the gap: of those with K > 1) in percent; tokens: mean length of a completion"

@@ -129,7 +129,7 @@ def test_tables_show_the_mean_over_seeds(tmp_path: Path, capsys: pytest.CaptureF
     assert len(found["scores"]) == 7  # every seed of its own
     results.show(made.study, as_json=False)
     printed = capsys.readouterr().out
-    assert "75.0 ±0.0 (1 of 3 seeds)" in printed and "over seeds and problems" in printed
+    assert "75.0 ±0.0 (1/3)" in printed and "over seeds and problems" in printed
     with made.report("table.csv").open(newline="") as stream:
         rows = {row["variant"]: row for row in csv.DictReader(stream)}
     assert list(rows) == ["Mod+RL", "Over+RL", "Repaired+RL"]
