@@ -132,7 +132,7 @@ class Experiment:
         diagnoses: name -> what is compared; each is a row of the table of diagnoses.
         differences: name -> the variants whose scores are compared; each is a column of the table of differences.
         question: what it asks, in a sentence or two.
-        protocol: how its settings were chosen and its runs made, for whoever weighs the result.
+        protocol: how its settings were chosen and its runs made, in paragraphs, for whoever weighs the result.
         claims: name -> what the study is to hold against its numbers.
         seed, seeds: the seed, and those with which it is replicated; no seeds if it has one alone.
         seeded_variants: name that a table shows -> seed -> the variant of that seed.
@@ -244,7 +244,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         diagnoses=diagnoses,
         differences=differences,
         question=" ".join(frame.question.split()),
-        protocol=frame.protocol.strip(),
+        protocol="\n\n".join(" ".join(each.split()) for each in frame.protocol.strip().split("\n\n")),
         claims=frame.claims,
         seed=frame.seed,
         seeds=frame.seeds,

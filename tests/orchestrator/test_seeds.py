@@ -58,6 +58,22 @@ def test_without_seeds_every_variant_is_a_row_of_its_own(tmp_path: Path) -> None
     assert (one.replicas, one.name) == ({"ModSFT": ["ModSFT"]}, "tiny_math")
 
 
+def test_the_protocol_is_told_in_paragraphs(tmp_path: Path) -> None:
+    composed = config.compose(["+experiment=tiny_paper", "only=[ModSFT]", f"store={tmp_path}"])
+    found, _ = sweep.merge(sweep.read([composed]))
+    paragraphs = found.protocol.split("\n\n")
+    assert [each.partition(".")[0] for each in paragraphs if "\n" not in each] == [
+        "Chosen on ModSFT and OverSFT alone",
+        "Also known before: seeds 0, 1 and 2 of ModSFT with RL, and seed 0 of the other rows of tiny_math and "
+        "tiny_variants, rejuvenated ones among them, had been run on this world and are in the README",
+        "Run once",
+        "Known before",
+        "Seeds",
+        "Intervals cover 95 %: Student's t over seeds and problems, which are crossed since all seeds answer the same "
+        "problems, with Satterthwaite's degrees of freedom",
+    ]
+
+
 def test_a_sweep_of_replicas_shows_a_row_for_each_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     merged: list[Experiment] = []
 
