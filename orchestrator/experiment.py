@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
+from launch.tracking import Tracking
 from orchestrator import clusters
 from orchestrator.refusal import ConfigError, instead, parse
 from stages import contract, rows
@@ -131,6 +132,7 @@ class Experiment:
         objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
         overrides: stage -> field -> text, for what the command line itself sets.
+        tracking: what is recorded in W&B.
     """
 
     name: str
@@ -146,6 +148,12 @@ class Experiment:
     stages: dict[str, dict[str, Any]]
     cluster: Cluster
     overrides: dict[str, dict[str, str]]
+    tracking: Tracking = Tracking()
+
+    @property
+    def tracked(self) -> dict[str, Any] | None:
+        """What the node.json of its nodes says of W&B."""
+        return self.tracking.group(self.name)
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
@@ -174,6 +182,7 @@ class _Frame(_Place):
     benchmark: dict[str, Benchmark]
     template: dict[str, str] = Field(default_factory=dict)  # conf/template/*.yaml: benchmarks and data refer to it
     objective: Objective | None = None
+    wandb: Tracking = Field(default_factory=Tracking)
 
 
 def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Experiment:
@@ -216,6 +225,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         stages={name: dict(config[name] or {}) for name in names if name in config},
         cluster=clusters.completed(frame.cluster),
         overrides=overrides,
+        tracking=frame.wandb,
     )
 
 
