@@ -83,7 +83,7 @@ class Recorder:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=_ROOT,
-                env=_environment(root),
+                env=environment(root),
                 start_new_session=True,  # it outlives a worker that is killed by as much as it takes to say so
             )
         if self._process is not None:
@@ -184,7 +184,7 @@ def followed(spec: NodeSpec, attempt: int, shared: dict[Any, Any]) -> Iterator[F
     recorder.ask(do="end", state="done", folder=str(run.folder))
 
 
-def _environment(root: Path) -> dict[str, str]:
+def environment(root: Path) -> dict[str, str]:
     """That of this process, without another run's, and with W&B's own files in the store instead of the home folder."""
     own = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     path = [str(_ROOT), *filter(None, [own.get("PYTHONPATH")])]

@@ -72,8 +72,6 @@ class Desk:
             return {"error": f"{folder} has no valid record"}
         run = self._open({**record, "store": message["store"], "stage": record["identity"]["stage"]}, tracking)
         try:
-            for kind, row in published.curves(folder):
-                run.row(kind, row)
             self._publish(run, folder, tracking)
         finally:
             run.close(0)
@@ -113,6 +111,8 @@ class Desk:
         record = artifact.read(folder)
         if record is None:
             return
+        for kind, row in published.curves(folder):  # what nobody told, or what was lost with an earlier attempt
+            run.row(kind, row)
         run.wandb.config.update(config.of_record(record), allow_val_change=True)
         table = published.generations(folder, tracking["generations"])
         if table is not None:

@@ -37,7 +37,9 @@ class Run:
 
     def __init__(self, run: Any, reached: int, lock: int) -> None:
         self.wandb = run
+        self._stage = run.job_type  # two stages have curves of the same name, and a panel shows one of them
         self._reached = reached
+        self._last: dict[str, int] = {}  # curve -> the last step that was logged here
         self._lock = lock
 
     @property
@@ -53,9 +55,11 @@ class Run:
     def row(self, kind: str, row: Mapping[str, float]) -> None:
         """Log a row of the curve `kind`, unless its step was logged by an earlier attempt."""
         step = int(row["step"])
-        if step > self._reached:
+        if step > max(self._reached, self._last.get(kind, -1)):
+            self._last[kind] = step
             axes = {name: row[name] for name in ("rollout", "epoch") if name in row}
-            numbers = {f"{kind}/{name}": value for name, value in row.items() if name not in {"step", *axes}}
+            curve = self._stage if kind == "train" else kind
+            numbers = {f"{curve}/{name}": value for name, value in row.items() if name not in {"step", *axes}}
             self.wandb.log({**axes, **numbers}, step=step)
 
     def close(self, code: int) -> None:
@@ -144,7 +148,7 @@ def _not_online(root: Path, tracking: Mapping[str, Any], id: str) -> str | None:
     """Why a run cannot be online, as far as that is known without opening it."""
     if names.unsynced(root, id):
         return "so was an earlier attempt, which is not uploaded yet"
-    return _refused.get(_key(tracking)) or _unreachable()
+    return _refused.get(_key(tracking)) or unreachable()
 
 
 def _key(tracking: Mapping[str, Any]) -> str:
@@ -152,7 +156,7 @@ def _key(tracking: Mapping[str, Any]) -> str:
 
 
 @cache
-def _unreachable() -> str | None:
+def unreachable() -> str | None:
     """Why the server does not answer; whatever it answers is an answer."""
     server = wandb.setup().settings.base_url
     try:
