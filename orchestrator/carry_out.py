@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import replace
 
 from launch import sharing
-from orchestrator import follow, moved, names, plan, results, retry, run, runs, submit, view
+from orchestrator import follow, moved, names, plan, results, retry, run, runs, submit, summary_run, view
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
@@ -76,6 +76,7 @@ def _run_here(study: Study, command: Command) -> int:
         print(f"not run, because what they need failed: {blocked}", file=sys.stderr)
     if command.shows:
         results.show(study, command.as_json)
+        summary_run.after_run(study)
     return FAILED if outcome.failed or outcome.blocked else DONE
 
 
@@ -99,6 +100,7 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
             tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
     if command.shows:
         results.show(study, command.as_json)
+        summary_run.after_run(study)
     return DONE if all(entry.state == "done" for entry in entries) else FAILED
 
 

@@ -28,8 +28,11 @@ def verb(study: Study, command: Command) -> int:
     """Record what is not recorded yet, and make the dashboard. 1 if that was to be online, and is not."""
     if study.experiment.tracked is None:
         raise ConfigError(["wandb.mode=disabled: a dashboard is in W&B; allowed: offline, online"])
-    runs, errors = _record(study)
-    made = _make(study)
+    try:
+        runs, errors = _record(study)
+        made = _make(study)
+    except OSError as error:
+        raise ConfigError([f"store={study.store.root}: cannot be written: {error.strerror}"]) from None
     offline = sorted(str(run["folder"]) for run in runs if run["mode"] == "offline")
     errors += [made["error"]] if "error" in made else []
     if command.as_json:
@@ -66,6 +69,7 @@ def _record(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
     ]
     messages += [*summary_run.of_variants(study), summary_run.of_study(study)]
     recorder, errors = Recorder(root), []
+    say(f"recording {len(messages)} runs in W&B")
     for message in messages:
         answer = recorder.ask(PATIENCE, **message)
         if "error" in answer:

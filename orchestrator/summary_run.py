@@ -27,8 +27,13 @@ def after_run(study: Study) -> None:
     """Tell W&B what a study has come to, at the end of `run`; what is in the way of that is said and no more."""
     if study.experiment.tracked is None or not study.experiment.benchmarks:
         return
+    try:
+        message = of_study(study)
+    except OSError as error:  # the store is full: the results were shown all the same
+        say(f"W&B: the study's run is not recorded: {error}")
+        return
     recorder = Recorder(study.store.root)
-    recorder.ask(PATIENCE, **of_study(study))
+    recorder.ask(PATIENCE, **message)
     recorder.close(PATIENCE)
 
 

@@ -24,12 +24,11 @@ MOST = 1000
 
 def use_inputs(run: Any, inputs: Mapping[str, Any], store: Store) -> None:
     """Note what a node reads: kind -> its `launch.node.InputSpec` as plain data."""
-    for kind, given in inputs.items():
-        found = _input(kind, given, store)
-        if found is not None:
-            # `use_artifact` asks the server, and refuses to do anything offline. This is what it does with an artifact
-            # that is new: the client notes the use, and whoever uploads the run finds the version by its digest.
-            run._log_artifact(found, aliases=[], is_user_created=True, use_after_commit=True)
+    every = {found.name: found for kind, given in inputs.items() if (found := _input(kind, given, store)) is not None}
+    for found in every.values():  # several inputs may be files of one artifact
+        # `use_artifact` asks the server, and refuses to do anything offline. This is what it does with an artifact
+        # that is new: the client notes the use, and whoever uploads the run finds the version by its digest.
+        run._log_artifact(found, aliases=[], is_user_created=True, use_after_commit=True)
 
 
 def log_output(run: Any, folder: Path, record: Mapping[str, Any], *, weights: bool) -> None:

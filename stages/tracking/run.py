@@ -31,6 +31,9 @@ HELD = 30.0
 #: Entity and project -> why they cannot be online, once that is known in this process.
 _refused: dict[str, str] = {}
 
+#: What was said already.
+_said: set[str] = set()
+
 
 class Run:
     """A run that is open. `row` takes the rows of a curve, each step once, whatever attempts came before."""
@@ -49,7 +52,7 @@ class Run:
             "id": self.wandb.id,
             "mode": "offline" if self.wandb.offline else "online",
             "folder": str(Path(self.wandb.dir).parent),
-            "url": self.wandb.url,
+            "url": None if self.wandb.offline else self.wandb.url,
         }
 
     def row(self, kind: str, row: Mapping[str, float]) -> None:
@@ -100,8 +103,9 @@ def opened(root: Path, tracking: Mapping[str, Any], *, id: str, pid: int | None 
             wandb.teardown()  # its service would refuse the id now
             for folder in {file.parent for file in names.logs(root, id)} - before:
                 shutil.rmtree(folder, ignore_errors=True)
-    if why is not None:
-        say(f"{run['name']} is recorded offline, `wandb sync` uploads it later: {why}")
+    if why is not None and why not in _said:
+        _said.add(why)
+        say(f"{run['name']} and what follows is recorded offline, `wandb sync` uploads it later: {why}")
     found = wandb.init(mode="offline", settings=_settings(pid), **common)
     return Run(found, max((transactions.reached(file) for file in earlier), default=-1), lock)
 
