@@ -48,7 +48,7 @@ def _show(
 ) -> None:
     print(f"{len(runs)} runs recorded of what had none, of the variants and of the study")
     if offline:
-        print(f"offline; upload with  wandb sync -n 1 {study.store.root / names.FOLDER}/offline-run-*")
+        print(f"offline; upload with  cd {study.store.root} && wandb sync -n 1 {names.FOLDER}/offline-run-*")
     for what in ("workspace", "report"):
         if what in made:
             print(f"{what}: {made[what]}")

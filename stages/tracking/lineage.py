@@ -64,7 +64,8 @@ def _input(kind: str, given: Mapping[str, Any], store: Store) -> wandb.Artifact 
     name = names.of_artifact("source", kind, given["fingerprint"])
     found = wandb.Artifact(name, "dataset" if given.get("reading") else "source", metadata=metadata)
     if given.get("hub"):
-        _refer(found, f"hf://{given['hub']}@{given['revision']}", "hub", given["fingerprint"])
+        place = f"{'datasets/' if given.get('reading') else ''}{given['hub']}/tree/{given['revision']}"
+        _refer(found, f"https://huggingface.co/{place}", "hub", given["fingerprint"])
     elif given.get("path"):
         root = Path(given["path"])
         files = sorted(file for file in root.rglob("*") if file.is_file())[:MOST] if root.is_dir() else [root]

@@ -97,7 +97,7 @@ def opened(root: Path, tracking: Mapping[str, Any], *, id: str, pid: int | None 
         before = {file.parent for file in earlier}
         try:
             found = wandb.init(mode="online", settings=_settings(pid), **common)
-            return Run(found, found.step - 1, lock)
+            return Run(found, found.starting_step - 1, lock)
         except Exception as error:
             why = _refused[_key(tracking)] = _one_line(error)
             wandb.teardown()  # its service would refuse the id now
