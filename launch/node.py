@@ -41,6 +41,7 @@ class NodeSpec:
         inputs: kind -> where the input is.
         continues: smaller nodes of the same recipe this one may continue from, as (value, fingerprint), nearest first.
         resources: the fields of `stages.contract.Resources`.
+        tracking: what `launch.tracking` is told of the node's run in W&B; None: it has none.
     """
 
     store: str
@@ -51,6 +52,7 @@ class NodeSpec:
     inputs: dict[str, InputSpec]
     continues: list[tuple[int, str]]
     resources: dict[str, Any]
+    tracking: dict[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         """Write `folder/node.json`, whole or not at all."""

@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
-from launch import failure, hold, predecessors, provenance, rendezvous, sharing
+from launch import failure, hold, predecessors, provenance, rendezvous, sharing, tracking
 from launch import node as node_file
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
 from launch.rendezvous import ALONE, Meeting
+from launch.tracking import Followed
 from stages import artifact, content, contract, hub
 from stages.contract import Context, Input, Interrupted, Lost, Resources, StageError
 from stages.progress import Progress
@@ -131,11 +132,19 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
     output.mkdir()
     (folder / WORK).mkdir(exist_ok=True)
     attempt = _count_attempt(folder)
+    with tracking.followed(spec, attempt, shared) as run:
+        run.folder = _publish_run(spec, folder, shared, post, attempt=attempt, run=run)
+
+
+def _publish_run(
+    spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post, *, attempt: int, run: Followed
+) -> Path:
+    """Run the stage of a node whose folders are ready; returns where it is published."""
     _check_sources(spec)
     listener = post.meeting(folder) if post.many else None
     started = time.time()
     try:
-        summary, context = _run_stage(spec, folder, shared, post, listener)
+        summary, context = _run_stage(spec, folder, shared, post, listener, run)
     finally:  # in a shared store somebody else may go on from what is there
         sharing.hand_over(folder, Path(spec.store))
     record = {
@@ -155,12 +164,19 @@ def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -
     if post.token is not None and not claims.holds(folder, post.token):
         raise Superseded("somebody else has taken this node over; what was made here is not published")
     store = Store(Path(spec.store))
-    artifact.publish(output, store.final(spec.stage, spec.label, spec.fingerprint), record)
+    final = store.final(spec.stage, spec.label, spec.fingerprint)
+    artifact.publish(folder / OUT, final, record)
     predecessors.supersede(spec, folder)
+    return final
 
 
 def _run_stage(
-    spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post, listener: int | None
+    spec: NodeSpec,
+    folder: Path,
+    shared: dict[Any, Any],
+    post: Post,
+    listener: int | None,
+    run: Followed = Followed(None),  # noqa: B008 (of a rank that leaves it to rank 0)
 ) -> tuple[dict[str, Any], Context]:
     """Verify what the stage needs, and run it, or serve those that do."""
     meeting = post.meeting
@@ -172,6 +188,7 @@ def _run_stage(
         output=folder / OUT,
         resources=Resources(**spec.resources),
         progress=Progress(folder / PROGRESS),
+        log=run.row,
         continues=predecessors.find(spec, store),
         shared=shared,
         stopping=post.stopping,

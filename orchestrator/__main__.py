@@ -22,6 +22,7 @@ from orchestrator import (
     cancel,
     carry_out,
     config,
+    dashboard,
     doctor,
     experiment,
     fetch,
@@ -138,6 +139,7 @@ VERBS = {
     "cancel": Verb(cancel.verb, frozenset({"--all"}), node=None),
     "retry": Verb(carry_out.retry_verb, frozenset({"--wait"}), node=None),
     "report": Verb(results.verb),
+    "dashboard": Verb(dashboard.verb),
     "doctor": Verb(doctor.verb, frozenset({"--probe"}), site=True),
     "gc": Verb(gc.verb, frozenset({"--delete"}), site=True),
 }

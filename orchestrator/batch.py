@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from launch.job import Allocation
 from launch.node import NodeSpec
@@ -32,7 +33,7 @@ def log(node: Node, store: Store) -> Path:
     return folder / f"{store.final(node.stage, node.label, node.fingerprint).name}-{number}.txt"
 
 
-def prepare(node: Node, graph: Graph, store: Store, needs: Allocation) -> Path:
+def prepare(node: Node, graph: Graph, store: Store, needs: Allocation, tracking: dict[str, Any] | None = None) -> Path:
     """Write the node's node.json into its folder in the store."""
     folder = store.job(node.stage, node.fingerprint)
     NodeSpec(
@@ -44,6 +45,7 @@ def prepare(node: Node, graph: Graph, store: Store, needs: Allocation) -> Path:
         inputs={kind: given.spec() for kind, given in node.inputs.items()},
         continues=graph.shorter(node),
         resources=asdict(needs.seen),
+        tracking=tracking,
     ).write(folder)
     return folder
 

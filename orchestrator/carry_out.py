@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import replace
 
 from launch import sharing
-from orchestrator import follow, moved, names, plan, results, retry, run, runs, submit, view
+from orchestrator import follow, moved, names, plan, results, retry, run, runs, submit, summary_run, view
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
@@ -65,7 +65,7 @@ def _carry_out(study: Study, entries: list[plan.Entry], command: Command) -> int
 def _run_here(study: Study, command: Command) -> int:
     """Run everything on this machine."""
     with view.Watch(study.store, view.console(errors=command.as_json)) as watch:
-        outcome = run.Run(study.graph, study.store, study.experiment.cluster, watch).carry_out()
+        outcome = run.Run(study.graph, study.store, study.cluster, watch, study.experiment.tracked).carry_out()
     for node, messages, log in outcome.failed.values():
         for message in messages:
             print(f"error: {names.full(node)}: {message}", file=sys.stderr)
@@ -76,6 +76,7 @@ def _run_here(study: Study, command: Command) -> int:
         print(f"not run, because what they need failed: {blocked}", file=sys.stderr)
     if command.shows:
         results.show(study, command.as_json)
+        summary_run.after_run(study)
     return FAILED if outcome.failed or outcome.blocked else DONE
 
 
@@ -86,18 +87,20 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    submitted = submit.Submitter(study.graph, study.store, cluster, tell).submit(entries)
+    tracked = study.experiment.tracked
+    submitted = submit.Submitter(study.graph, study.store, cluster, tell, tracked).submit(entries)
     done = submitted.nodes == 0 and not submitted.attached and not submitted.held_back
     if not done and not (cluster.wait or "--wait" in command.flags):
         view.show_submitted(submitted, view.console(), command.as_json)
         return DONE
     view.show_submitted(submitted, view.console(errors=True), as_json=False)
-    entries = follow.follow(study.graph, study.store, cluster, tell)
+    entries = follow.follow(study.graph, study.store, cluster, tell, tracked)
     for entry in entries:
         if entry.state != "done":
             tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
     if command.shows:
         results.show(study, command.as_json)
+        summary_run.after_run(study)
     return DONE if all(entry.state == "done" for entry in entries) else FAILED
 
 

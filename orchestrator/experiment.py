@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
+from launch.tracking import Tracking
 from orchestrator import clusters
 from orchestrator.claim import Claim
 from orchestrator.refusal import ConfigError, instead, parse
@@ -141,6 +142,7 @@ class Experiment:
         objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
         overrides: stage -> field -> text, for what the command line itself sets.
+        tracking: what is recorded in W&B.
     """
 
     name: str
@@ -164,6 +166,12 @@ class Experiment:
     stages: dict[str, dict[str, Any]]
     cluster: Cluster
     overrides: dict[str, dict[str, str]]
+    tracking: Tracking = Tracking()
+
+    @property
+    def tracked(self) -> dict[str, Any] | None:
+        """What the node.json of its nodes says of W&B."""
+        return self.tracking.group(self.name)
 
     @property
     def replicas(self) -> dict[str, list[str]]:
@@ -202,6 +210,7 @@ class _Frame(_Place):
     benchmark: dict[str, Benchmark]
     template: dict[str, str] = Field(default_factory=dict)  # conf/template/*.yaml: benchmarks and data refer to it
     objective: Objective | None = None
+    wandb: Tracking = Field(default_factory=Tracking)
 
 
 def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Experiment:
@@ -257,6 +266,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         stages={name: dict(config[name] or {}) for name in names if name in config},
         cluster=clusters.completed(frame.cluster),
         overrides=overrides,
+        tracking=frame.wandb,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from launch import failure
 from launch.job import Cluster
@@ -22,7 +23,13 @@ from stages.store import Store
 AGAIN = 3
 
 
-def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], None]) -> list[Entry]:
+def follow(
+    graph: Graph,
+    store: Store,
+    cluster: Cluster,
+    tell: Callable[[str], None],
+    tracking: dict[str, Any] | None = None,
+) -> list[Entry]:
     """Stay until every node is done, failed, or waits for one that failed; returns the last plan."""
     again: Counter[tuple[str, int | None]] = Counter()
     changes = Changes(tell)
@@ -34,7 +41,7 @@ def follow(graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], N
         if lost:
             again.update(_reached(node, store) for node in lost)
             leave = [entry.node for entry in entries if entry.open and entry.node not in lost]
-            Submitter(graph, store, cluster, tell).submit(entries, leave)
+            Submitter(graph, store, cluster, tell, tracking).submit(entries, leave)
         elif not any(entry.in_flight for entry in entries):
             tidy(entries, store)
             return entries

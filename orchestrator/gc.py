@@ -34,7 +34,7 @@ from stages.store import Store
 #: Seconds for which what a submission is about to use is left alone.
 YOUNG = 24 * 3600.0
 #: Folders of the store that are no stage's.
-OTHERS = {"logs", "reports", "jobs", "snapshots", runs.RUNS}
+OTHERS = {"logs", "reports", "jobs", "snapshots", "wandb", runs.RUNS}
 
 KINDS = {
     "artifact": "artifacts that no recorded run names",

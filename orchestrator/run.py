@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from launch import failure, launchers
 from launch.job import Allocation, Cluster, Handle, Job
@@ -42,9 +43,19 @@ class Outcome:
 
 
 class Run:
-    """One carrying-out of a plan. `watch` is called often, with the running batches, and draws them."""
+    """One carrying-out of a plan. `watch` is called often, with the running batches, and draws them.
 
-    def __init__(self, graph: Graph, store: Store, cluster: Cluster, watch: Callable[[Run], None]) -> None:
+    `tracking` is what node.json says of W&B.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        store: Store,
+        cluster: Cluster,
+        watch: Callable[[Run], None],
+        tracking: dict[str, Any] | None = None,
+    ) -> None:
         self.graph = graph
         self.store = store
         self.running: list[Batch] = []
@@ -52,6 +63,7 @@ class Run:
         self._cluster = cluster
         self._launcher = launchers.make(cluster)
         self._watch = watch
+        self._tracking = tracking
         self._done: set[str] = set()
         self._in_flight: set[str] = set()
         self._waiting: list[list[Node]] = []
@@ -102,7 +114,7 @@ class Run:
         """The folder of a node that is about to be started; whoever has a node in flight has written its node.json."""
         if node.fingerprint in self._in_flight:
             return self.store.job(node.stage, node.fingerprint)
-        return prepare(node, self.graph, self.store, needs)
+        return prepare(node, self.graph, self.store, needs, self._tracking)
 
     def _collect_finished(self) -> bool:
         """Take finished jobs out of `running`. Done means a valid record, whatever the exit code says."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
@@ -61,10 +62,21 @@ class Submitted:
 
 
 class Submitter:
-    """One submission of the open nodes of a graph. `tell` shows a person what it waits for."""
+    """One submission of the open nodes of a graph. `tell` shows a person what it waits for.
 
-    def __init__(self, graph: Graph, store: Store, cluster: Cluster, tell: Callable[[str], None]) -> None:
+    `tracking` is what node.json says of W&B.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        store: Store,
+        cluster: Cluster,
+        tell: Callable[[str], None],
+        tracking: dict[str, Any] | None = None,
+    ) -> None:
         self._graph, self._store, self._cluster, self._tell = graph, store, cluster, tell
+        self._tracking = tracking
         self._entries: dict[str, Entry] = {}
         self._jobs: dict[str, str] = {}  # fingerprint -> the job to depend on
         self._intact: dict[Array, str] = {}  # arrays that went out whole -> their id
@@ -220,7 +232,7 @@ class Submitter:
             for node, folder, claim in element:
                 mine = replace(claim, token=token, index=index if size > 1 else None)
                 claims.update(folder, mine)
-                prepare(node, self._graph, self._store, array.needs)
+                prepare(node, self._graph, self._store, array.needs, self._tracking)
                 held.append((node, folder, mine))
         self._held += held
         folder = self._write_order(token, elements, array)

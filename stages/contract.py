@@ -160,6 +160,8 @@ class Context:
         state: folder beside the outputs for what may be deleted later (optimizer, RNG); not hashed.
         resources: how to run.
         progress: reports steps and metrics to whoever watches.
+        log: takes a row of a training's curve as it is made, with its `step`, and what curve that is: `train` or
+            `validation`. Rows of earlier attempts may come again: each step is taken once.
         stopping: whether the stage has been asked to save and stop (the time limit is near, or others need the GPUs).
         abandon: ends this process and leaves a message, from any thread: for a stage that found itself hung. Whoever
             started it may start it again.
@@ -178,6 +180,7 @@ class Context:
     output: Path
     resources: Resources
     progress: Progress
+    log: Callable[[str, Mapping[str, Any]], None] = lambda kind, row: None
     stopping: Callable[[], bool] = lambda: False
     abandon: Callable[[str], None] = _exit
     rank: int = 0

@@ -4,6 +4,7 @@
     <store>/<stage>/.<fingerprint16>/            a node that is being worked on: node.json, lock, progress.json, work/
     <store>/logs/<stage>/                        what jobs printed, one file an attempt
     <store>/reports/<experiment>/                tables
+    <store>/wandb/                               what W&B's client writes
     <store>/.sources.json, .records-1.json       memories: may be deleted at any time
 
 Artifacts are found by fingerprint alone: labels are for people, and two experiments may name one node differently.

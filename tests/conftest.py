@@ -19,6 +19,8 @@ from orchestrator.graph import Graph
 from orchestrator.sources import Sources
 from stages.store import Store
 
+os.environ["WANDB_MODE"] = "disabled"  # of whatever these tests start; those of W&B say what they want
+
 TOYS = Path(__file__).parent / "toys"
 ROOT = Path(__file__).parent.parent
 
@@ -74,6 +76,7 @@ def composed(
         "problems": None,
         "calibration": None,
         "benchmark": {},
+        "wandb": {"mode": "disabled"},
         "cluster": cluster or {"launcher": "inline", "cpus": 1, "gpus": 0, "default": {}, "stages": {}},
         "variants": variants
         or {
@@ -93,8 +96,12 @@ def composed(
 
 
 def carry_out(
-    found: Graph, store: Store, launcher: str = "inline", watch: Callable[[run.Run], None] = lambda run: None
+    found: Graph,
+    store: Store,
+    launcher: str = "inline",
+    watch: Callable[[run.Run], None] = lambda run: None,
+    tracking: dict[str, Any] | None = None,
 ) -> run.Outcome:
     """Run a toy study."""
     store.root.mkdir(exist_ok=True)
-    return run.Run(found, store, cluster(launcher), watch).carry_out()
+    return run.Run(found, store, cluster(launcher), watch, tracking).carry_out()

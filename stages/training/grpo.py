@@ -102,7 +102,7 @@ def _trainer(parts: Parts, policy: PreTrainedModel, generator: Rollouts) -> Poli
     models = {"start": source, "base": context.inputs.get("base", source)}
     trainer.add_callback(Drift(trainer, {name: models[name] for name in config.distances}))
     trainer.add_callback(Saves(context, config.steps_per_rollout))
-    trainer.add_callback(Watch(trainer, context.progress))
+    trainer.add_callback(Watch(trainer, context))
     return trainer
 
 

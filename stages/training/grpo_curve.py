@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +13,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from stages.contract import Context, Input, StageError
 from stages.grpo import Config
-from stages.progress import Progress
 from stages.training.distances import Distances
 from stages.training.grpo_trainer import PolicyTrainer
 from stages.training.grpo_validation import PREFIX
@@ -65,12 +64,13 @@ Log = Sequence[Mapping[str, Any]]
 
 
 class Watch(TrainerCallback):
-    """Reports progress, and stops a run whose updates are skipped again and again."""
+    """Reports progress and the rows of the curves, and stops a run whose updates are skipped again and again."""
 
-    def __init__(self, trainer: PolicyTrainer, progress: Progress) -> None:
+    def __init__(self, trainer: PolicyTrainer, context: Context) -> None:
         self._trainer = trainer
-        self._progress = progress
+        self._context = context
         self._reward = float("nan")
+        self._told = 0  # entries of the trainer's log, of which the first are those of earlier attempts
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         logs = kwargs["logs"]
@@ -81,7 +81,10 @@ class Watch(TrainerCallback):
             )
         self._reward = logs.get("reward", self._reward)
         if "loss" in logs and state.is_world_process_zero:
-            self._progress.update(state.global_step, state.max_steps, reward=self._reward)
+            self._context.progress.update(state.global_step, state.max_steps, reward=self._reward)
+            fresh, self._told = state.log_history[self._told :], len(state.log_history)
+            for kind, row in rows(fresh, self._trainer.config.steps_per_rollout):
+                self._context.log(kind, row)
 
 
 class Drift(TrainerCallback):
@@ -122,6 +125,13 @@ def training(log: Log, steps_per_rollout: int) -> list[dict[str, Any]]:
         | {name: entry[key] for name, key in CURVE.items() if _is_number(entry.get(key))}
         for entry in steps
     ]
+
+
+def rows(log: Log, steps_per_rollout: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of both curves in the order of the log, each with the curve that it is of."""
+    for entry in log:
+        yield from (("train", row) for row in training([entry], steps_per_rollout))
+        yield from (("validation", row) for row in validation([entry], steps_per_rollout))
 
 
 def _is_number(value: Any) -> bool:

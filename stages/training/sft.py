@@ -81,6 +81,7 @@ class _Watch(saving.Saving):
         super().__init__(context)
         self._order, self._per_epoch = order, per_epoch
         self._watchdog = watchdog
+        self._told = 0  # entries of the trainer's log, of which the first are those of earlier attempts
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -101,6 +102,9 @@ class _Watch(saving.Saving):
                 raise StageError(f"step {state.global_step}: {name} is {logs[name]}; nothing of this step is saved")
         if state.is_world_process_zero and "loss" in logs:
             self._context.progress.update(state.global_step, state.max_steps, loss=logs["loss"])
+            fresh, self._told = state.log_history[self._told :], len(state.log_history)
+            for row in _rows(fresh):
+                self._context.log("train", row)
 
 
 class _Trainer(Resumable, SFTTrainer):
@@ -138,6 +142,10 @@ def _arguments(config: Config, context: Context) -> SFTConfig:
 def _curve(checkpoint: Path) -> list[dict[str, float]]:
     """One row per optimizer step since the first epoch, whatever jobs it was trained in."""
     log = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return _rows(log)
+
+
+def _rows(log: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: entry[key] for name, key in CURVE.items()} for entry in log if "loss" in entry]
 
 

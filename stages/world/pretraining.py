@@ -105,6 +105,7 @@ def train(model: LlamaForCausalLM, recipe: Recipe, batch_of: Callable[[int], Ten
         loss = _step(model, optimizers.values(), rate, batch_of(step).to(model.device), recipe.dtype)
         done = step + 1
         context.progress.update(done, recipe.steps, loss=loss)
+        context.log("train", {"step": done, "loss": loss})
         stopping = context.stopping() and done < recipe.steps
         if stopping or done % SAVE_EVERY == 0:
             _save(context, parts, done, loss)

@@ -140,6 +140,14 @@ def test_a_run_that_is_asked_to_stop_saves_at_once_and_goes_on_bit_for_bit(input
     assert _curve(whole) == _curve(context.output)
 
 
+def test_the_curve_is_told_as_it_is_made_from_the_first_epoch_on(inputs, tmp_path, whole):
+    half, told = _context(inputs, tmp_path / "half"), []
+    sft.run(replace(CONFIG, epochs=2), half)
+    context = _context(inputs, tmp_path / "whole", continues=(2, half.output))
+    sft.run(CONFIG, replace(context, log=lambda kind, row: told.append((kind, row))))
+    assert told == [("train", row) for row in _curve(whole)]
+
+
 def test_a_run_that_is_asked_to_stop_at_its_last_step_is_done(inputs, tmp_path, whole):
     context = _context(inputs, tmp_path)
     calls = iter(range(1, 9))

@@ -1,7 +1,7 @@
 """GRPO on a tiny model: what it publishes, and that a killed or stopped run ends as an uninterrupted one."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launch import tracking
+from launch.node import NodeSpec
 from stages import grpo
 from stages.contract import Context, Input, Interrupted, Resources, StageError
 from stages.grading.pool import Grade, Graders
@@ -18,6 +20,7 @@ from stages.training.grpo_reward import Reward
 from tests import tiny_models
 from tests.stages.test_grpo import config
 from tests.stages.test_sft import save_always
+from tests.stages.tracking.recorded import OFFLINE, attempts
 
 pytestmark = pytest.mark.slow
 
@@ -123,6 +126,70 @@ def test_a_run_that_is_asked_to_stop_saves_behind_the_rollout_and_goes_on_bit_fo
     uninterrupted, summary = whole
     assert grpo.run(config(), context(tmp_path, inputs)) == summary
     assert equal(uninterrupted, tmp_path)
+
+
+def test_the_curves_are_told_as_they_are_made_and_again_by_the_next_attempt(
+    tmp_path: Path, inputs: dict[str, Input]
+) -> None:
+    asked, told = context(tmp_path, inputs), []
+
+    def log(kind: str, row: Any) -> None:
+        told.append((kind, row["step"], row))
+
+    with pytest.raises(Interrupted):
+        grpo.run(config(), replace(asked, log=log, stopping=lambda: True))
+    first = [(kind, step) for kind, step, _ in told]
+    assert [each for each in first if each[0] == "train"] == [("train", 1), ("train", 2)]
+    assert first[0] == ("validation", 0)
+    told.clear()
+    grpo.run(config(), replace(asked, log=log))
+    for kind, name in (("train", "training.jsonl"), ("validation", "validation.jsonl")):
+        assert [row for each, _, row in told if each == kind] == rows(tmp_path / "output" / name)
+    assert [step for _, step, _ in told] == sorted(step for _, step, _ in told)
+
+
+def test_a_killed_run_is_one_run_of_w_and_b_with_the_curve_of_its_artifact(
+    tmp_path: Path, inputs: dict[str, Input], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_always(monkeypatch)
+    step = grpo_trainer.PolicyTrainer.training_step
+
+    def killed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 5:  # its rows are logged, and the last save is of step 4
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    spec = NodeSpec(
+        store=str(tmp_path / "store"),
+        stage="grpo",
+        label="Tiny",
+        fingerprint="f" * 64,
+        identity={"stage": "grpo", "version": grpo.VERSION, "config": asdict(config())},
+        inputs={},
+        continues=[],
+        resources={},
+        tracking=OFFLINE,
+    )
+    monkeypatch.setattr(grpo_trainer.PolicyTrainer, "training_step", killed)
+    shared: dict[Any, Any] = {}
+    with pytest.raises(KeyboardInterrupt), tracking.followed(spec, 1, shared) as run:
+        grpo.run(config(), replace(context(tmp_path, inputs), log=run.row))
+    shared[tracking.Recorder].close()
+    monkeypatch.setattr(grpo_trainer.PolicyTrainer, "training_step", step)
+    with tracking.followed(spec, 2, {}) as run:
+        grpo.run(config(), replace(context(tmp_path, inputs), log=run.row))
+        run.folder = tmp_path / "output"
+    one, two = attempts(tmp_path / "store")
+    assert one.id == two.id
+    history = one.history + two.history
+    assert [row["_step"] for row in history] == list(range(9))  # the first is the validation before any step
+    for kind, name in (("grpo", "training.jsonl"), ("validation", "validation.jsonl")):
+        made = rows(tmp_path / "output" / name)
+        for field in ("reward", "gradient_norm", "kl", "pass@1"):
+            logged = [(row["_step"], row[f"{kind}/{field}"]) for row in history if f"{kind}/{field}" in row]
+            assert logged == [(row["step"], row[field]) for row in made if field in row]
+    assert [row["rollout"] for row in history if "grpo/reward" in row] == [1, 2, 3, 4]
+    assert {json.dumps(row["rollout"]) for row in history} >= {"0", "1", "4"}
 
 
 def test_a_run_whose_checkpoint_is_gone_does_not_begin_again(tmp_path: Path, inputs: dict[str, Input]) -> None:
