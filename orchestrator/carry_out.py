@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import replace
 
 from launch import sharing
-from orchestrator import follow, moved, names, plan, results, retry, run, runs, submit, view
+from orchestrator import follow, live, moved, names, plan, results, retry, run, runs, submit, view
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
@@ -64,7 +64,7 @@ def _carry_out(study: Study, entries: list[plan.Entry], command: Command) -> int
 
 def _run_here(study: Study, command: Command) -> int:
     """Run everything on this machine."""
-    with view.Watch(study.store, view.console(errors=command.as_json)) as watch:
+    with live.Watch(study, command, view.console(errors=command.as_json)) as watch:
         outcome = run.Run(study.graph, study.store, study.experiment.cluster, watch).carry_out()
     for node, messages, log in outcome.failed.values():
         for message in messages:
@@ -91,8 +91,13 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     if not done and not (cluster.wait or "--wait" in command.flags):
         view.show_submitted(submitted, view.console(), command.as_json)
         return DONE
-    view.show_submitted(submitted, view.console(errors=True), as_json=False)
-    entries = follow.follow(study.graph, study.store, cluster, tell)
+    out = view.console(errors=True)
+    view.show_submitted(submitted, out, as_json=False)
+    if out.is_terminal:
+        with live.Follow(study, command, out) as draw:
+            entries = follow.follow(study.graph, study.store, cluster, draw.tell, draw.show)
+    else:
+        entries = follow.follow(study.graph, study.store, cluster, tell)
     for entry in entries:
         if entry.state != "done":
             tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
