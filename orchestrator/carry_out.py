@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import replace
 
 from launch import sharing
-from orchestrator import follow, live, moved, names, plan, results, retry, run, runs, submit, view
+from orchestrator import follow, live, moved, names, notify, plan, results, retry, run, runs, submit, view
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
@@ -50,6 +50,7 @@ def retry_verb(study: Study, command: Command) -> int:
 
 def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
     """Refuse what cannot work before anything is spent; tell what will be made again."""
+    notify.check()
     verdict.on_start(entries, study)
     for note in moved.notes(entries, study.graph, study.store):
         print(f"note: {note}", file=sys.stderr)
@@ -59,13 +60,26 @@ def _carry_out(study: Study, entries: list[plan.Entry], command: Command) -> int
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
     if study.experiment.cluster.launcher == "slurm":
         return _submit(study, entries, command)
-    return _run_here(study, command)
+    return _run_here(study, entries, command)
 
 
-def _run_here(study: Study, command: Command) -> int:
+def _run_here(study: Study, entries: list[plan.Entry], command: Command) -> int:
     """Run everything on this machine."""
+    head = notify.Head(study, entries, command)
     with live.Watch(study, command, view.console(errors=command.as_json)) as watch:
-        outcome = run.Run(study.graph, study.store, study.experiment.cluster, watch).carry_out()
+
+        def look(running: run.Run) -> None:
+            head.failed(notify.of_run(running))
+            watch(running)
+
+        running = run.Run(study.graph, study.store, study.experiment.cluster, look)
+        try:
+            outcome = running.carry_out()
+        except BaseException as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            head.ended(notify.of_run(running), why)
+            raise
+    head.ended(notify.of_run(running))
     for node, messages, log in outcome.failed.values():
         for message in messages:
             print(f"error: {names.full(node)}: {message}", file=sys.stderr)
@@ -86,6 +100,7 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    head = notify.Head(study, entries, command)
     submitted = submit.Submitter(study.graph, study.store, cluster, tell).submit(entries)
     done = submitted.nodes == 0 and not submitted.attached and not submitted.held_back
     if not done and not (cluster.wait or "--wait" in command.flags):
@@ -95,9 +110,10 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     view.show_submitted(submitted, out, as_json=False)
     if out.is_terminal:
         with live.Follow(study, command, out) as draw:
-            entries = follow.follow(study.graph, study.store, cluster, draw.tell, draw.show)
+            entries = follow.follow(study.graph, study.store, cluster, draw.tell, head.watching(draw.show))
     else:
-        entries = follow.follow(study.graph, study.store, cluster, tell)
+        entries = follow.follow(study.graph, study.store, cluster, tell, head.watching())
+    head.ended(notify.of_entries(entries, study.store))
     for entry in entries:
         if entry.state != "done":
             tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")

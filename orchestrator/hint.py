@@ -20,10 +20,14 @@ class Hint:
     command: str
 
 
-def line(command: Command, verb: str, *words: str) -> str:
+def line(command: Command, verb: str, *given: str) -> str:
     """The command line of another verb for the same study: `python -m orchestrator logs sft/ModSFT -f +exp...`."""
-    multirun = ["-m"] if command.multirun else []
-    return shlex.join(["python", "-m", "orchestrator", verb, *multirun, *words, *command.overrides])
+    return f"{shlex.join(['python', '-m', 'orchestrator', verb, *given])} {words(command)}".rstrip()
+
+
+def words(command: Command) -> str:
+    """What says which study a command line is about."""
+    return shlex.join([*(["-m"] if command.multirun else []), *command.overrides])
 
 
 def hints(entries: Sequence[Entry], command: Command) -> list[Hint]:
