@@ -41,6 +41,6 @@ def test_the_jobs_tell_the_first_failure_and_the_end(slurm: Cluster, tmp_path: P
 
 
 def test_a_head_that_waits_and_its_jobs_tell_it_once(slurm: Cluster, tmp_path: Path, receiver: Receiver) -> None:
-    toy = Toy(slurm, tmp_path / "store", VARIANTS, wait=True)
-    assert toy.run() == 1
+    toy = Toy(slurm, tmp_path / "store", VARIANTS)
+    assert toy.run("--wait") == 1
     assert sorted(receiver.events) == ["end", "failure"]
