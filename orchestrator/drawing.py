@@ -17,10 +17,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from orchestrator import names
-from orchestrator.browse import inline
 from orchestrator.hint import Hint
 from orchestrator.plan import STATES, Entry
 from orchestrator.tree import Branch
+from orchestrator.visible import inline
 from stages.store import PROGRESS, Store
 
 #: State -> its word, its sign, its sign where only ASCII can be shown, and its colour.

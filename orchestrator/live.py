@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.text import Text
 
 from orchestrator import drawing, hint, plan, tree, view
-from orchestrator.browse import inline
 from orchestrator.command import Command, Study
 from orchestrator.drawing import Drawing, Facts
 from orchestrator.forecast import remaining
@@ -21,6 +20,7 @@ from orchestrator.graph import Node
 from orchestrator.names import full
 from orchestrator.plan import Entry
 from orchestrator.run import Run
+from orchestrator.visible import inline
 from orchestrator.watch import Changes
 
 #: Seconds between two drawings of a run here, between two looks at the store for it, and between two estimates of the

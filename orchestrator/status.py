@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator import drawing, hint, live, plan, view, watch
-from orchestrator.browse import inline
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.drawing import Drawing, Facts
 from orchestrator.forecast import remaining
 from orchestrator.names import full
 from orchestrator.plan import Entry
+from orchestrator.visible import inline
 
 
 def verb(study: Study, command: Command) -> int:

@@ -12,11 +12,11 @@ from rich.filesize import decimal
 from rich.markup import escape as markup
 from rich.table import Table as RichTable
 
-from orchestrator.browse import inline
 from orchestrator.finding import Finding
 from orchestrator.graph import Graph
 from orchestrator.plan import Entry, counts
 from orchestrator.submit import Submitted
+from orchestrator.visible import inline
 from orchestrator.why import Answer
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ PLAIN_WIDTH = 200
 def escape(text: str) -> str:
     """A text of others, which is to be shown as it is: neither markup nor control characters do anything."""
     return markup(inline(text))
+
+
+def escape_lines(text: str) -> str:
+    """A text of ours of several lines, without markup."""
+    return markup(text)
 
 
 def console(*, errors: bool = False) -> Console:
