@@ -143,11 +143,14 @@ class _Comparing:
     def missing(self) -> list[Missing]:
         """What was looked for in vain, each once."""
         found = []
-        for side_, name, node in dict.fromkeys(self._lacking):
+        lacking = list(dict.fromkeys(self._lacking))
+        studies = {id(of.study): of.study for of, _, _ in lacking}
+        plans = {key: {e.node.fingerprint: e for e in plan.make(s.graph, s.store)} for key, s in studies.items()}
+        for side_, name, node in lacking:
             state, reason = "run", "not in the graph"
             if node is not None:
-                entries = plan.make(side_.study.graph, side_.study.store)
-                state, reason = next((e.state, e.reason) for e in entries if e.node.fingerprint == node.fingerprint)
+                entry = plans[id(side_.study)][node.fingerprint]
+                state, reason = entry.state, entry.reason
             command = side.missing_command(side_, [name.rpartition(".")[0]])
             found.append(Missing(evaluation=f"evaluate/{name}", state=state, reason=reason, command=command))
         return found

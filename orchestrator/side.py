@@ -18,7 +18,7 @@ from orchestrator.refusal import ConfigError, instead
 from stages.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Side:
     """A name as it is shown, its study, and the variants that are its seeds: one, or several in the order of seeds."""
 

@@ -31,12 +31,18 @@ class Answered(Published):
         written = texts.get("completion", "{variant} says {said}")
         said = [
             [
-                Answer(text=written.replace("{variant}", variant).replace("{said}", "1" if right else "2"), tokens=3, finished=True)
+                Answer(
+                    text=written.replace("{variant}", variant).replace("{said}", "1" if right else "2"),
+                    tokens=3,
+                    finished=True,
+                )
                 for right in each
             ]
             for each in answers.values()
         ]
-        grades = [[Grade(extracted="1" if right else "2", correct=right) for right in each] for each in answers.values()]
+        grades = [
+            [Grade(extracted="1" if right else "2", correct=right) for right in each] for each in answers.values()
+        ]
         draft = self._draft()
         prompts = [texts.get("prompt", f"Question {id}?") for id in answers]
         files.write_generations(draft / "generations.parquet", problems, prompts, said, grades)
