@@ -110,9 +110,9 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     view.show_submitted(submitted, out, as_json=False)
     if out.is_terminal:
         with live.Follow(study, command, out) as draw:
-            entries = follow.follow(study.graph, study.store, cluster, draw.tell, head.watching(draw.show))
+            entries = follow.follow(study.graph, study.store, cluster, draw.tell, look=head.watching(draw.show))
     else:
-        entries = follow.follow(study.graph, study.store, cluster, tell, head.watching())
+        entries = follow.follow(study.graph, study.store, cluster, tell, look=head.watching())
     head.ended(notify.of_entries(entries, study.store))
     for entry in entries:
         if entry.state != "done":

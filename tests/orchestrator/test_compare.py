@@ -12,6 +12,7 @@ from orchestrator import compare, comparison, differences
 from orchestrator.command import Command
 from orchestrator.comparison import Comparison
 from orchestrator.side import Side
+from tests.orchestrator import published
 from tests.orchestrator.answered import Answered
 from tests.orchestrator.published import GROUPS, samples
 
@@ -91,30 +92,24 @@ def test_other_problems_and_other_k_are_said_and_the_common_ones_compared(made: 
     assert found.benchmarks["sums"].problems == 4
 
 
-def test_two_test_sets_share_the_problems_with_one_prompt_and_answer(made: Answered, tmp_path: Path) -> None:
+def test_two_test_sets_share_the_problems_with_one_prompt_and_answer(
+    made: Answered, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def longer(file: Path) -> dict[str, Any]:
+        found = plain(file)
+        file.write_text(file.read_text() + '{"question": "more?", "answer": "1"}\n')
+        return found
+
+    plain = published._data
+    monkeypatch.setattr(published, "_data", longer)
+    (tmp_path / "other").mkdir()
     other = Answered(tmp_path / "other" / "store")
-    data = tmp_path / "other" / "sums.jsonl"
-    data.write_text(data.read_text() + '{"question": "more?", "answer": "1"}\n')
-    again = Answered(tmp_path / "again" / "store")
-    again.graph.scores["Over+RL", "sums"].inputs["benchmark"] = _changed(again, data)
-    del other
-    again.answer("Over+RL", "sums", {**graded(AFTER), "p2": [True, True]})
-    node = again.graph.scores["Over+RL", "sums"]
-    first = Side("one", made.study, ["Mod+RL"], COMMAND)
-    found = comparison.compare(first, Side("two", again.study, ["Over+RL"], COMMAND))
-    assert node.inputs["benchmark"].fingerprint != made.graph.scores["Mod+RL", "sums"].inputs["benchmark"].fingerprint
-    assert found.notes[-1] == "sums: two test sets; only what both have is compared, 5 problems"
-    again.answer("Over+RL", "sums", graded(AFTER), gold="7")
-    found = comparison.compare(first, Side("two", again.study, ["Over+RL"], COMMAND))
-    assert "sums" not in found.benchmarks
-    assert found.notes[-1] == "sums: two test sets; only what both have is compared, 0 problems"
-
-
-def _changed(made: Answered, data: Path) -> Any:
-    """The source of another test set."""
-    from dataclasses import replace
-
-    return replace(made.graph.scores["Over+RL", "sums"].inputs["benchmark"], fingerprint="f" * 64)
+    sides = Side("one", made.study, ["Mod+RL"], COMMAND), Side("two", other.study, ["Over+RL"], COMMAND)
+    for gold, common in (("1", 5), ("7", 0)):
+        other.answer("Over+RL", "sums", graded(AFTER), gold=gold)
+        found = comparison.compare(*sides)
+        assert f"sums: two test sets; only what both have is compared, {common} problems" in found.notes
+        assert ("sums" in found.benchmarks) == (common > 0)
 
 
 def test_several_seeds_are_compared_seed_by_seed_and_pooled(made: Answered) -> None:
@@ -123,7 +118,7 @@ def test_several_seeds_are_compared_seed_by_seed_and_pooled(made: Answered) -> N
     assert found.change is not None and found.change.seeds == 2
     assert found.change.each == pytest.approx((0.2, 0.6)) and found.change.mean == pytest.approx(0.4)
     assert found.problems == 5  # the same ones in both seeds: each is one unit of McNemar's test
-    assert (found.to_right, found.to_wrong) == (3, 0)
+    assert (found.to_right, found.to_wrong) == (2, 0)
 
 
 def test_lines_for_a_terminal(made: Answered, capsys: pytest.CaptureFixture[str]) -> None:
