@@ -16,6 +16,7 @@ from pathlib import Path
 
 from launch import failure, hold, order, provenance, queue, rendezvous, sharing, worker
 from launch import node as node_file
+from launch.notice import Lookout
 from launch.order import Order
 from launch.queue import Unanswered
 from stages import contract
@@ -47,30 +48,52 @@ def main(folder: Path, segment: int) -> int:
     for each in folders:
         with contextlib.suppress(Exception):  # of a stage that cannot be imported the worker will say why
             contract.load(node_file.read(each).stage)
+    lookout = Lookout(folder.parent.parent)
     wrong = _foreign_code(Path(given.root)) or _foreign_packages(given.packages)
     if wrong is not None:
         for each in folders:
             with contextlib.suppress(OSError):
                 failure.leave(each, wrong)
+                lookout.look(each)
         print(wrong, file=sys.stderr)
+        lookout.finish()
         return 1
-    with _Signals(folders, given) as signals:
+    with _Signals(folders, given, lookout) as signals:
         post = worker.Post(
-            token=given.token, stopping=signals.stopping, meeting=meeting, retry=signals.again, git=given.git
+            token=given.token,
+            stopping=signals.stopping,
+            meeting=meeting,
+            retry=signals.again,
+            failed=signals.tell,
+            git=given.git,
         )
-        shared: dict[object, object] = {}
         try:
-            return max([worker.run(each, shared, signals.at(each, post)) for each in folders], default=0)
+            return _run(folders, signals, post, lookout)
         except Interrupted:
             # A rank that failed would take the job down before the first one has put it back into the queue.
-            return signals.requeue() if meeting.rank == 0 else 0
+            code = signals.requeue() if meeting.rank == 0 else 0
+            signals.tell()
+            return code
+        finally:
+            lookout.finish()
+
+
+def _run(folders: list[Path], signals: _Signals, post: worker.Post, lookout: Lookout) -> int:
+    """Run the nodes one after the other; 1 if any failed."""
+    shared: dict[object, object] = {}
+    codes = []
+    for each in folders:
+        codes.append(worker.run(each, shared, signals.at(each, post)))
+        lookout.look(each)
+    return max(codes, default=0)
 
 
 class _Signals:
     """What Slurm asks of the job: to save before its time is up (SIGUSR2), or to go at once (SIGTERM)."""
 
-    def __init__(self, folders: list[Path], given: Order) -> None:
+    def __init__(self, folders: list[Path], given: Order, lookout: Lookout) -> None:
         self._order = given
+        self._lookout = lookout
         self._current = folders[0]
         self._saves = False
         self._started_at: int | None = None
@@ -122,6 +145,11 @@ class _Signals:
             queue.ask("scontrol", "requeue", _job())
             print(f"job {_job()} is back in the queue", flush=True)
 
+    def tell(self) -> None:
+        """Say what there is to say now that the current node has ended, by a process that is about to."""
+        self._lookout.look(self._current)
+        self._lookout.finish()
+
     def _give_up(self, why: str, *, continues: bool = False) -> int:
         message = f"its time limit of {self._order.time} min was reached, {why}"
         print(message, flush=True)
@@ -143,6 +171,8 @@ class _Signals:
             os.kill(os.getpid(), signal.SIGTERM)
         self._stop.set()
         if not self._saves:
+            if self._time_is_up:  # Slurm gives a job half a minute after this
+                self.tell()
             os._exit(128 + signal.SIGTERM)
 
 

@@ -56,6 +56,7 @@ class Post:
         meeting: of the processes of a DISTRIBUTED stage. Rank 0 claims, locks and publishes, and comes to it when the
             folders are ready for the others.
         retry: called when the node was lost and is to be tried again, by a process that is about to end.
+        failed: called when it was given up as hung, by a process that is about to end.
         git: the state of the code when it was submitted; None if that is the code that runs.
     """
 
@@ -63,6 +64,7 @@ class Post:
     stopping: Callable[[], bool] = lambda: False
     meeting: Meeting = ALONE
     retry: Callable[[], None] = lambda: None
+    failed: Callable[[], None] = lambda: None
     git: dict[str, Any] | None = None
 
     @property
@@ -274,8 +276,8 @@ def _abandon(folder: Path, message: str, post: Post) -> None:
     """End this process at once, from whichever thread found that it hangs; the others of the stage end with it."""
     print(f"{folder}: {message}", file=sys.stderr, flush=True)
     with contextlib.suppress(OSError):
-        if not (folder / failure.ERROR).exists() and failure.leave_lost(folder, message):
-            post.retry()
+        if not (folder / failure.ERROR).exists():
+            (post.retry if failure.leave_lost(folder, message) else post.failed)()
     os._exit(1)
 
 

@@ -21,6 +21,7 @@ from orchestrator import (
     browse,
     cancel,
     carry_out,
+    compare,
     config,
     dashboard,
     doctor,
@@ -33,6 +34,7 @@ from orchestrator import (
     plan,
     report,
     results,
+    side,
     status,
     sweep,
     view,
@@ -115,6 +117,7 @@ class Verb:
         node: whether it names a node first (None: it may).
         site: whether it is about the cluster and the store, whatever is studied.
         file: whether what it names is no node, but a file; `-` is standard input.
+        pair: whether what it names are the two sides of a comparison.
     """
 
     act: Callable[[Any, Command], int]
@@ -122,6 +125,7 @@ class Verb:
     node: bool | None = False
     site: bool = False
     file: bool = False
+    pair: bool = False
 
 
 #: Flags of `plan`: show one prompt of each benchmark instead; show what every node takes, with the arithmetic.
@@ -135,6 +139,7 @@ VERBS = {
     "status": Verb(status.verb, frozenset({"--watch"})),
     "grade": Verb(grade.verb, node=True, site=True, file=True),
     "inspect": Verb(browse.verb, frozenset({browse.WRONG, browse.HTML}), node=True),
+    "compare": Verb(compare.verb, frozenset({compare.HTML}), pair=True),
     "logs": Verb(logs.verb, frozenset({"-f"}), node=True),
     "cancel": Verb(cancel.verb, frozenset({"--all"}), node=None),
     "retry": Verb(carry_out.retry_verb, frozenset({"--wait"}), node=None),
@@ -163,6 +168,8 @@ def _parse(arguments: list[str]) -> Command | None:
         has = ", ".join(sorted(known))
         raise ConfigError(f"{flag}: not a flag of {name}, which has {has}" for flag in sorted(flags - known))
     others = [argument for argument in rest if argument not in flags]
+    if verb.pair:
+        return _pair(name, others, frozenset(flags))
     words = [argument for argument in others if "=" not in argument and not argument.startswith("~")]
     if verb.node is not False:  # the label of a member of a sweep has a = in it
         words = [other for other in others if other in words or other.partition("/")[0] in contract.names()]
@@ -179,6 +186,16 @@ def _parse(arguments: list[str]) -> Command | None:
         verbs = ", ".join(VERBS)
         raise ConfigError(f"{word}: neither a verb ({verbs}) nor an override KEY=VALUE" for word in unknown)
     return Command(name, node, frozenset(flags), [other for other in others if other != node])
+
+
+def _pair(name: str, others: list[str], flags: frozenset[str]) -> Command:
+    """A command that names two sides."""
+    names = [other for other in others if side.is_name(other)]
+    if len(names) != 2:
+        what = "name two variants, A and B, or two experiments; of another experiment: EXPERIMENT:VARIANT"
+        raise ConfigError([f"{name}{''.join(f' {each}' for each in names)}: {what}"])
+    overrides = side.overrides_of(names, [other for other in others if other not in names])
+    return Command(name, names[0], flags, overrides, other=names[1])
 
 
 def _study(members: list[sweep.Member]) -> Study:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,14 @@ class Problem:
         return any(answer.verdict in _WRONG for answer in self.answers)
 
 
-def read(folder: Path) -> list[Problem]:
-    """The problems of an evaluation, those with a wrong answer first.
+def read(folder: Path, only: Collection[str] | None = None) -> list[Problem]:
+    """The problems of an evaluation, or those with these ids, those with a wrong answer first.
 
     Raises:
         ConfigError: the artifact has other columns.
     """
     problems: dict[int, Problem] = {}
-    for row in _rows(folder / "generations.parquet"):
+    for row in _rows(folder / "generations.parquet", only):
         number = row["problem"]
         if number not in problems:
             id, prompt = str(row.get("id", number)), row["prompt"]
@@ -110,11 +110,15 @@ def _answer(row: dict[str, Any]) -> Answer:
     )
 
 
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq  # slow to import
+def _rows(file: Path, only: Collection[str] | None) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa  # slow to import
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
     table = pq.ParquetFile(file)
     if missing := [name for name in _NEEDED if name not in table.schema_arrow.names]:
         raise ConfigError([f"{file}: no column {', '.join(missing)}; it has {', '.join(table.schema_arrow.names)}"])
     for batch in table.iter_batches(batch_size=4096):
+        if only is not None and "id" in batch.schema.names:
+            batch = batch.filter(pc.is_in(batch["id"], value_set=pa.array(list(only), type=pa.string())))
         yield from batch.to_pylist()

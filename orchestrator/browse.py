@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.graph import Graph, Node
 from orchestrator.refusal import ConfigError
+from orchestrator.visible import inline, visible
 
 #: Flags: only the problems that have a wrong answer; a page for a browser instead of lines.
 WRONG, HTML = "--wrong", "--html"
@@ -111,28 +111,9 @@ def json_lines(problems: Iterable[Problem]) -> Iterator[str]:
         yield json.dumps({**plain, "samples": samples}).replace("\x7f", "\\u007f") + "\n"
 
 
-def visible(text: str) -> str:
-    """A text whose control and other invisible characters are shown: `visible("\\x1b[1m")` is `"<U+001B>[1m"`.
-
-    Tabs and the ends of lines stay.
-    """
-    return "\n".join(line if line.isprintable() else "".join(map(_shown, line)) for line in text.split("\n"))
-
-
-def inline(text: str) -> str:
-    """A text on one line."""
-    return visible(text).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
-
-
 def quoted(text: str) -> str:
     """A text of several lines, each behind `QUOTE`."""
     return "".join(f"{QUOTE}{line}\n" for line in visible(text).split("\n"))
-
-
-def _shown(character: str) -> str:
-    """A character, or its number if it is neither ink nor space: if it controls, directs or separates, for example."""
-    seen = character.isprintable() or character == "\t" or unicodedata.category(character) == "Zs"
-    return character if seen else f"<U+{ord(character):04X}>"
 
 
 def _grade(answer: Answer) -> str:

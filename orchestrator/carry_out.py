@@ -9,7 +9,21 @@ import tempfile
 from dataclasses import replace
 
 from launch import sharing
-from orchestrator import follow, moved, names, plan, results, retry, run, runs, submit, summary_run, view
+from orchestrator import (
+    follow,
+    live,
+    moved,
+    names,
+    notify,
+    plan,
+    results,
+    retry,
+    run,
+    runs,
+    submit,
+    summary_run,
+    view,
+)
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
@@ -50,6 +64,7 @@ def retry_verb(study: Study, command: Command) -> int:
 
 def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
     """Refuse what cannot work before anything is spent; tell what will be made again."""
+    notify.check()
     verdict.on_start(entries, study)
     for note in moved.notes(entries, study.graph, study.store):
         print(f"note: {note}", file=sys.stderr)
@@ -59,13 +74,26 @@ def _carry_out(study: Study, entries: list[plan.Entry], command: Command) -> int
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: stop the jobs, give the terminal back
     if study.experiment.cluster.launcher == "slurm":
         return _submit(study, entries, command)
-    return _run_here(study, command)
+    return _run_here(study, entries, command)
 
 
-def _run_here(study: Study, command: Command) -> int:
+def _run_here(study: Study, entries: list[plan.Entry], command: Command) -> int:
     """Run everything on this machine."""
-    with view.Watch(study.store, view.console(errors=command.as_json)) as watch:
-        outcome = run.Run(study.graph, study.store, study.cluster, watch, study.experiment.tracked).carry_out()
+    head = notify.Head(study, entries, command)
+    with live.Watch(study, command, view.console(errors=command.as_json)) as watch:
+
+        def look(running: run.Run) -> None:
+            head.failed(notify.of_run(running))
+            watch(running)
+
+        running = run.Run(study.graph, study.store, study.cluster, look, study.experiment.tracked)
+        try:
+            outcome = running.carry_out()
+        except BaseException as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+            head.ended(notify.of_run(running), why)
+            raise
+    head.ended(notify.of_run(running))
     for node, messages, log in outcome.failed.values():
         for message in messages:
             print(f"error: {names.full(node)}: {message}", file=sys.stderr)
@@ -88,13 +116,21 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
         print(text, file=sys.stderr, flush=True)
 
     tracked = study.experiment.tracked
+    head = notify.Head(study, entries, command)
     submitted = submit.Submitter(study.graph, study.store, cluster, tell, tracked).submit(entries)
     done = submitted.nodes == 0 and not submitted.attached and not submitted.held_back
     if not done and not (cluster.wait or "--wait" in command.flags):
         view.show_submitted(submitted, view.console(), command.as_json)
         return DONE
-    view.show_submitted(submitted, view.console(errors=True), as_json=False)
-    entries = follow.follow(study.graph, study.store, cluster, tell, tracked)
+    out = view.console(errors=True)
+    view.show_submitted(submitted, out, as_json=False)
+    if out.is_terminal:
+        with live.Follow(study, command, out) as draw:
+            look = head.watching(draw.show)
+            entries = follow.follow(study.graph, study.store, cluster, draw.tell, tracking=tracked, look=look)
+    else:
+        entries = follow.follow(study.graph, study.store, cluster, tell, tracking=tracked, look=head.watching())
+    head.ended(notify.of_entries(entries, study.store))
     for entry in entries:
         if entry.state != "done":
             tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")

@@ -39,7 +39,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Command:
-    """A command line in its parts: `VERB [NODE] [FLAG ...] [KEY=VALUE ...]`.
+    """A command line in its parts: `VERB [NODE [OTHER]] [FLAG ...] [KEY=VALUE ...]`.
 
     `shows`: whether the results are shown when it is done; not yet if it is one batch of a search.
     """
@@ -49,6 +49,7 @@ class Command:
     flags: frozenset[str]
     overrides: list[str]
     shows: bool = True
+    other: str | None = None
 
     @property
     def as_json(self) -> bool:

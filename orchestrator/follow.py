@@ -28,15 +28,21 @@ def follow(
     store: Store,
     cluster: Cluster,
     tell: Callable[[str], None],
+    *,
     tracking: dict[str, Any] | None = None,
+    look: Callable[[list[Entry]], None] = lambda entries: None,
 ) -> list[Entry]:
-    """Stay until every node is done, failed, or waits for one that failed; returns the last plan."""
+    """Stay until every node is done, failed, or waits for one that failed; returns the last plan.
+
+    `tell` is told what changes, and `look` is shown every plan.
+    """
     again: Counter[tuple[str, int | None]] = Counter()
     changes = Changes(tell)
     while True:
         store.refresh()
         entries = plan.make(graph, store)
         changes(entries)
+        look(entries)
         lost = _lost(entries, graph, store, again)
         if lost:
             again.update(_reached(node, store) for node in lost)

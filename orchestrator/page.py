@@ -20,6 +20,7 @@ import jinja2
 from orchestrator import answers, names
 from orchestrator.answers import Answer, Problem
 from orchestrator.graph import Node
+from orchestrator.visible import inline
 
 #: The template, its style sheet and its script.
 _PARTS = Path(__file__).parent / "inspection"
@@ -57,15 +58,32 @@ class Heading:
 
 def write(file: Path, heading: Heading, problems: Sequence[Problem]) -> None:
     """Write the page of these problems, in their order, whole or not at all."""
+    put(file, render(heading, problems))
+
+
+def put(file: Path, text: str) -> None:
+    """Write a page whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(render(heading, problems), encoding="utf-8")
+    draft.write_text(text, encoding="utf-8")
     os.replace(draft, file)
 
 
 def render(heading: Heading, problems: Sequence[Problem]) -> str:
     """The page as text."""
-    script, style = ((_PARTS / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
+    return fill(
+        "page.html.jinja",
+        ("text.js", "page.js"),
+        heading=heading,
+        counts=answers.counts(problems),
+        problems=[_plain(problem) for problem in problems],
+    )
+
+
+def fill(template: str, scripts: Sequence[str], **values: Any) -> str:
+    """A template of a page with these values, its style sheet and its scripts, which are one, and their hashes."""
+    script = "\n".join((_PARTS / name).read_text(encoding="utf-8") for name in scripts)
+    style = (_PARTS / "page.css").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS),
         autoescape=True,
@@ -74,14 +92,9 @@ def render(heading: Heading, problems: Sequence[Problem]) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    return environment.get_template("page.html.jinja").render(
-        heading=heading,
-        counts=answers.counts(problems),
-        problems=[_plain(problem) for problem in problems],
-        script=script,
-        style=style,
-        script_hash=_hash(script),
-        style_hash=_hash(style),
+    environment.filters["visible"] = inline
+    return environment.get_template(template).render(
+        **values, script=script, style=style, script_hash=_hash(script), style_hash=_hash(style)
     )
 
 
@@ -92,11 +105,12 @@ def _plain(problem: Problem) -> dict[str, Any]:
         "id": problem.id,
         "prompt": problem.prompt,
         "gold": problem.gold,
-        "answers": [_plain_answer(answer) for answer in problem.answers],
+        "answers": [plain_answer(answer) for answer in problem.answers],
     }
 
 
-def _plain_answer(answer: Answer) -> dict[str, Any]:
+def plain_answer(answer: Answer) -> dict[str, Any]:
+    """An answer as the scripts read it."""
     return {**asdict(answer), "verdict": answer.verdict}
 
 

@@ -53,7 +53,7 @@ class Run:
 
 def record(experiment: str, overrides: Iterable[str], graph: Graph, store: Store) -> Path:
     """Write down that all nodes of this graph are wanted; before any of them is started."""
-    chosen = sorted(each for each in overrides if not _says_where(each))
+    chosen = _chosen(overrides)
     run = Run(
         user=getpass.getuser(),
         experiment=experiment,
@@ -61,13 +61,17 @@ def record(experiment: str, overrides: Iterable[str], graph: Graph, store: Store
         time=time.time(),
         nodes=[_wanted(node) for node in graph.nodes.values()],
     )
-    name = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:8]
-    file = store.root / RUNS / run.user / f"{experiment}-{name}.json"
+    file = store.root / RUNS / run.user / f"{name(experiment, overrides)}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.write_text(json.dumps(asdict(run), separators=(",", ":")))
     os.replace(draft, file)
     return file
+
+
+def name(experiment: str, overrides: Iterable[str]) -> str:
+    """What the same command has in common, wherever it runs: `tiny_math-4f53cda1`."""
+    return f"{experiment}-{hashlib.sha256(json.dumps(_chosen(overrides)).encode()).hexdigest()[:8]}"
 
 
 def files(store: Store) -> list[Path]:
@@ -87,11 +91,11 @@ def read(store: Store) -> Iterator[Run]:
 
 
 def _wanted(node: Node) -> Wanted:
-    name = node.continues
-    if name is None:
+    along = node.continues
+    if along is None:
         return Wanted(stage=node.stage, fingerprint=node.fingerprint)
-    recipe = recipe_of(node.identity, name)
-    return Wanted(stage=node.stage, fingerprint=node.fingerprint, recipe=recipe, value=node.config[name])
+    recipe = recipe_of(node.identity, along)
+    return Wanted(stage=node.stage, fingerprint=node.fingerprint, recipe=recipe, value=node.config[along])
 
 
 def recipe_of(identity: dict[str, object], name: str) -> str:
@@ -99,6 +103,10 @@ def recipe_of(identity: dict[str, object], name: str) -> str:
     config = identity["config"]
     assert isinstance(config, dict)
     return fingerprint({**identity, "config": {**config, name: 0}})
+
+
+def _chosen(overrides: Iterable[str]) -> list[str]:
+    return sorted(each for each in overrides if not _says_where(each))
 
 
 def _says_where(override: str) -> bool:

@@ -1,39 +1,66 @@
-"""The verb `status`: the plan with the progress of what runs now. It only reads."""
+"""The verb `status`: the plan with the progress of what runs now, and where to look next. It only reads."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 
-from orchestrator import names, plan, view, watch
+from orchestrator import drawing, hint, live, plan, view, watch
 from orchestrator.command import DONE, FAILED, Command, Study
+from orchestrator.drawing import Drawing, Facts
+from orchestrator.forecast import remaining
+from orchestrator.names import full
+from orchestrator.plan import Entry
+from orchestrator.visible import inline
 
 
 def verb(study: Study, command: Command) -> int:
-    """Show the plan with the progress of what runs now; with --watch, until nothing is in flight."""
+    """Show the tree of the study, or plain lines of it; with --watch, until nothing is in flight."""
     if "--watch" in command.flags:
-        with view.Follow(study.graph, study.store, view.console(errors=command.as_json)) as draw:
+        with live.Follow(study, command, view.console(errors=command.as_json)) as draw:
             entries = watch.watch(study.graph, study.store, draw)
         if command.as_json:
-            print(json.dumps(plan.as_json(entries, study.graph)))
+            print(json.dumps(as_json(entries, study, command)))
         return DONE if all(entry.state == "done" for entry in entries) else FAILED
     entries = plan.make(study.graph, study.store)
-    progress = {
-        entry.node.fingerprint: view.read_progress(study.store, entry.node.stage, entry.node.fingerprint)
-        for entry in entries
-        if entry.state == "running"
-    }
+    out = view.console()
     if command.as_json:
-        shown = plan.as_json(entries, study.graph)
-        for node in shown["nodes"]:
-            node["progress"] = progress.get(node["fingerprint"])
-        print(json.dumps(shown))
+        print(json.dumps(as_json(entries, study, command)))
+    elif out.is_terminal:
+        out.print(live.Picture(study, command, out).whole(entries))
     else:
-        out = view.console()
-        view.show_plan(entries, study.graph, out)
-        for entry in entries:
-            if found := progress.get(entry.node.fingerprint):
-                name = escape(names.full(entry.node))
-                out.print(f"{name}: {found['step']} of {found['total']} {found['metrics'] or ''}")
+        _lines(entries, study, command, out)
     return DONE
+
+
+def as_json(entries: Sequence[Entry], study: Study, command: Command) -> dict[str, Any]:
+    """The plan for scripts; beside it the progress or the seconds of each node, the time left, and what to do next."""
+    facts, shown = Facts(study.store), plan.as_json(list(entries), study.graph)
+    reports = facts.progress(entries)
+    for node, entry in zip(shown["nodes"], entries, strict=True):
+        node["progress"] = reports.get(entry.node.fingerprint)
+        node["seconds"] = facts.seconds(entry) if entry.state == "done" else None
+    left = remaining.left(entries, study, reports)
+    ahead = None if left is None else asdict(left)
+    return {**shown, "left": ahead, "next": [asdict(each) for each in hint.hints(entries, command)]}
+
+
+def _lines(entries: list[Entry], study: Study, command: Command, out: Console) -> None:
+    """Every node of the plan in a line, then what runs, what is left, and where to look next."""
+    view.show_plan(entries, study.graph, out)
+    facts = Facts(study.store)
+    reports = facts.progress(entries)
+    draw = Drawing(facts, out, folds=True)
+    for entry in entries:
+        if report := reports.get(entry.node.fingerprint):
+            out.print(f"{escape(inline(full(entry.node)))}: {escape(draw.progress(report))}", soft_wrap=True)
+    left = remaining.left(entries, study, reports)
+    if left is not None:
+        out.print(str(left))
+    for line in drawing.advice(hint.hints(entries, command), folds=True):
+        out.print(line, soft_wrap=True)

@@ -1,12 +1,10 @@
 """Watching: every change of state is told once, and it ends when nothing is in flight."""
 
-import io
 import os
 import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from launch import claim as claims
 from launch.claim import Claim
@@ -14,7 +12,6 @@ from orchestrator import plan, view, watch
 from orchestrator.__main__ import VERBS
 from orchestrator.command import Command, Study
 from orchestrator.graph import Node
-from orchestrator.names import full
 from orchestrator.plan import Entry
 from stages.store import Store
 from tests.conftest import carry_out, study
@@ -69,18 +66,3 @@ def test_the_sum_of_a_plan(tmp_path: Path) -> None:
     assert view.sum_up(plan.make(graph, store), graph) == (
         f"{graph.references} node references, 5 distinct: 1 in flight (1 running, 0 queued), 4 to run"
     )
-
-
-def test_a_terminal_shows_what_goes_on_first_and_no_more_than_fits(tmp_path: Path) -> None:
-    _, graph, store = study(tmp_path)
-    last = list(graph.nodes.values())[-1]
-    claimed(last, store)
-    out = Console(force_terminal=True, width=100, height=8, file=io.StringIO(), record=True)
-    with view.Follow(graph, store, out) as draw:
-        draw(plan.make(graph, store))
-        picture = Console(width=100, record=True, file=io.StringIO())
-        picture.print(draw._picture(plan.make(graph, store)))
-    lines = [line.strip() for line in picture.export_text().splitlines() if line.strip()]
-    assert lines[2].startswith(f"running   {full(last)}")
-    assert "... and 3 more" in lines
-    assert lines[-1].endswith("1 in flight (1 running, 0 queued), 4 to run")

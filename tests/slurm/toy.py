@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __main__ as command_line
-from orchestrator import plan, view
+from orchestrator import drawing, plan
 from orchestrator.command import Command
 from orchestrator.plan import Entry
 from stages.store import Store
@@ -85,7 +85,7 @@ class Toy:
     def progress(self, stage: str) -> int:
         """The steps that the node is known to have made; 0 before the first."""
         node = self.entry(stage).node
-        known = view.read_progress(self.study.store, node.stage, node.fingerprint)
+        known = drawing.read_progress(self.study.store, node.stage, node.fingerprint)
         return known["step"] if known else 0
 
     def wait_for(self, stage: str, *states: str, seconds: float = 60.0) -> Entry:

@@ -1,0 +1,40 @@
+"""What two evaluations have in common: the problems that both have answered, and how well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.estimate import Unpaired
+from orchestrator.graph import Node
+
+#: Of one seed on both sides: id -> share before and after.
+Pair = dict[str, tuple[float, float]]
+
+
+def read(folder: Path) -> dict[str, tuple[float, int]]:
+    """Id of a problem -> its share of right samples, and how many it has.
+
+    Raises:
+        Unpaired: the artifact does not say them.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        columns = ["id", "samples", "correct"]
+        found = pq.read_table(folder / "problems.parquet", columns=columns, partitioning=None).to_pydict()
+    except (OSError, ValueError, KeyError) as error:
+        raise Unpaired(f"{folder}: no shares of its problems ({error})") from None
+    counts = zip(found["correct"], found["samples"], strict=True)
+    return {id: (right / of, of) for id, (right, of) in zip(found["id"], counts, strict=True)}
+
+
+def alike(nodes: Sequence[Node], folders: Sequence[Path]) -> set[str]:
+    """The ids that mean the same problem in two test sets: the answer is equal, and so is the prompt, if it can be."""
+    import pyarrow.parquet as pq
+
+    templates = [(node.config.get("template"), node.inputs.get("shots")) for node in nodes]
+    columns = ["id", "gold", *(["prompt"] if templates[0] == templates[1] else [])]
+    tables = [pq.read_table(folder / "generations.parquet", columns=columns, partitioning=None) for folder in folders]
+    ours, theirs = ({row["id"]: row for row in table.to_pylist()} for table in tables)
+    return {id for id, row in ours.items() if theirs.get(id) == row}
