@@ -118,42 +118,6 @@ class Boards:
             f"on {titled}, in percent ± standard error.",
         )
 
-    def published(self) -> list[Table]:
-        """The paper's tables as they are."""
-        return [self._as_published(number) for number in range(1, 8)]
-
-    def agentic(self) -> Table:
-        """Table 3, of which we have nothing."""
-        return self._as_published(3)
-
-    def _as_published(self, number: int) -> Table:
-        found = paper.table(number)
-        digits = (3, 3, 1, 1) if number == 1 else (1,) * len(found.head)
-        rows: list[Row] = []
-        for line in found.lines:
-            values = [
-                cells.published(v, d) if d == 1 else Cell(f"{v:.{d}f}", "", v)
-                for v, d in zip(line.values, digits, strict=True)
-            ]
-            rows.append(Row([Cell(line.label), *values], name=line.label))
-            if line.after:
-                after = [*map(cells.published, line.after[:-1]), cells.published(line.after[-1], gain=line.gain)]
-                rows.append(Row([Cell("+RL"), *after], "after", f"{line.label}+RL"))
-        if number == 2:
-            before, after_rl = rows[::2], rows[1::2]
-            pairs = zip(cells.marked(before, "first"), cells.marked(after_rl, "best"), strict=True)
-            rows = [row for pair in pairs for row in pair]
-        elif number > 2:
-            rows = cells.marked(rows, "best")
-        head = [*found.head] if number == 1 else ["Method", *found.head]
-        return Table(
-            name=f"published{number}",
-            title=f"Table {number} of the paper: {found.title}",
-            head=head,
-            rows=rows,
-            caption="Published values, in percent." if number > 1 else "Published values.",
-        )
-
     def _plain(self, number: int, lines: Sequence[tuple[Line, str]]) -> Iterator[Block]:
         """A table of rows after RL."""
         found = paper.table(number)

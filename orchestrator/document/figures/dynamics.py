@@ -26,7 +26,7 @@ Curve = tuple[list[float], list[list[float]]]
 def gradients(material: Material) -> Figure:
     """Figure 4: average gradient norm and weight update magnitude of RL, checkpoint by checkpoint."""
     runs = _runs(material, material.trained, "training.jsonl", lambda line: line.rl, "RL")
-    panels = {
+    panels: dict[str, Callable[[list[dict[str, Any]]], float | None]] = {
         "average gradient norm": lambda rows: _mean(rows, "gradient_norm"),
         "weight update magnitude": lambda rows: _last(rows, "distance_start"),
     }

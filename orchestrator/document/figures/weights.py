@@ -161,7 +161,7 @@ def _maps(material: Material, place: Place) -> tuple[str, dict[str, dict[str, li
             start: each for each in after if (start := material.rows.starts.get(each.checkpoint, "")) in wanted
         },
     }
-    name, rows, absent = "", {}, []
+    name, rows, absent = "", dict[str, dict[str, list[list[float]]]](), list[Lacking]()
     for title, members in groups.items():
         for row, comparison in members.items():
             try:
