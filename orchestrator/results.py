@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +22,10 @@ from orchestrator.graph import Node
 from orchestrator.report import Score, Scores, Table
 from orchestrator.solved import Solved
 from orchestrator.tables import MISSING
+
+if TYPE_CHECKING:
+    from orchestrator.document.blocks import Missing
+    from orchestrator.document.material import Judged
 
 #: Diagnoses side by side in one table.
 ABREAST = 6
@@ -47,17 +51,24 @@ class Results:
 
 
 def verb(study: Study, command: Command) -> int:
-    """Show the results of what is published now."""
-    show(study, command.as_json)
+    """Show the results of what is published now, and write all of them as a document."""
+    multirun = ["-m"] if command.multirun else []
+    show(study, command.as_json, document=[*multirun, *command.overrides])
     return DONE
 
 
-def show(study: Study, as_json: bool) -> None:
-    """Write the tables that the experiment has, and show them; without benchmarks, where the artifacts are."""
+def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> None:
+    """Write the tables that the experiment has, and show them; without benchmarks, where the artifacts are.
+
+    `document` is the command line, if all of it is to be written as a document too, which takes some seconds.
+    """
     results = _read(study)
     files = _write(results, study)
+    made = None if document is None else _document(results, study, document)
+    if made is not None:
+        files += made.files
     if as_json:
-        print(json.dumps(_as_json(results, study, files)))
+        print(json.dumps({**_as_json(results, study, files), "document": None if made is None else made.as_json()}))
         return
     out = view.console()
     if study.experiment.benchmarks:
@@ -74,8 +85,11 @@ def show(study: Study, as_json: bool) -> None:
     if results.claims:
         _show_claims(results.claims, out)
     if files:
-        names = " ".join(escape(file.name) for file in files)
-        out.print(f"written to {escape(str(files[0].parent))}: {names}", soft_wrap=True)
+        folder = study.store.reports(study.experiment.name)
+        names = " ".join(escape(file.name) for file in files if file.parent == folder)
+        out.print(f"written to {escape(str(folder))}: {names}", soft_wrap=True)
+    if made is not None:
+        out.print(escape(made.said()), soft_wrap=True)
 
 
 def _show_scores(results: Results, out: Console) -> None:
@@ -126,6 +140,46 @@ def _show(
         return
     tables.show(table.head, lines, out, names=names, abreast=abreast)
     out.print(escape(what))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A document that was written, and what is missing in it."""
+
+    state: str
+    missing: list[Missing]
+    files: list[Path]
+
+    def said(self) -> str:
+        """Where it is, in a line."""
+        more = f"; {len(self.missing)} things are missing in it, and it says which commands make them"
+        return f"report, {self.state}: {self.files[0]}{more if self.missing else ''}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "html": str(self.files[0]),
+            "state": self.state,
+            "missing": [asdict(each) for each in self.missing],
+        }
+
+
+def _document(results: Results, study: Study, overrides: Sequence[str]) -> Made:
+    """Write everything as a document."""
+    from orchestrator.document import contents, files
+    from orchestrator.document.material import Tables
+
+    tables = Tables(
+        scores=results.scores,
+        table=results.table,
+        averages=results.averages,
+        differences=results.differences,
+        contamination=results.contamination,
+        diagnoses=results.diagnoses,
+    )
+    claims: list[Judged] = []  # what `orchestrator.claims` judges of this study
+    document = contents.document(study, tables, claims, overrides)
+    written = files.write(document, study.store.reports(study.experiment.name))
+    return Made(document.state, document.missing(), written)
 
 
 def _read(study: Study) -> Results:

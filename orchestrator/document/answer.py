@@ -1,0 +1,148 @@
+"""The answer: from which checkpoint RL should start, and what rejuvenating changes, with the intervals there are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from orchestrator import names
+from orchestrator.differences import Difference
+from orchestrator.document.again import Again, listed
+from orchestrator.document.artifacts import Lacking
+from orchestrator.document.blocks import Block, Command, Folded, Items, Missing, Paragraph
+from orchestrator.document.material import Material
+from orchestrator.document.rows import differences
+from orchestrator.graph import Node
+from orchestrator.report import Score
+
+#: Nodes that failed or are blocked, and are listed one by one.
+LISTED = 12
+
+
+def decision(material: Material, again: Again) -> Iterator[Block]:
+    """The decision, or why there is none yet."""
+    column = _column(material)
+    ends = [name for name, lines in material.rows.lines.items() if lines[0].rl is not None]
+    if not ends or column is None:
+        yield Paragraph(
+            "No row of this study ends with RL on benchmarks, so it decides nothing; what it measured is below."
+        )
+        return
+    scores = {name: score for name in ends if (score := _score(material, name, column)) is not None}
+    if not scores:
+        open_ = [
+            n for name in ends for b in material.study.experiment.benchmarks for n in material.rows.scored(name, b)
+        ]
+        absent = [node for node in open_ if not material.artifacts.has(node)]
+        yield again.missing("The answer", Lacking(f"no row after RL has its {_called(column)} yet", absent))
+        return
+    ranked = sorted(scores, key=lambda name: -scores[name].mean)
+    best = ranked[0]
+    start = material.rows.starts.get(best, best.removesuffix("+RL"))
+    so_far = "" if len(scores) == len(ends) else f" so far ({len(scores)} of {len(ends)} rows after RL are there)"
+    yield Paragraph(
+        f"Start RL from {start}: after RL its {_called(column)} is {scores[best]} %, the highest of {len(scores)} rows"
+        f"{so_far}.",
+        "lead",
+    )
+    yield Items(list(_comparisons(material, ranked, scores, column)))
+    yield Paragraph(
+        "The best row was found on the same problems that it is reported on, so its lead is flattered, the more so the "
+        "more rows there are; the intervals are of 95 % each, not of all together.",
+        "note",
+    )
+
+
+def missing(material: Material, again: Again) -> Iterator[Block]:
+    """What is not done: how much of it, and for each row the command that makes it."""
+    entries = [entry for entry in material.entries if entry.state != "done"]
+    if not entries:
+        yield Paragraph(f"Everything is there: {len(material.entries)} of {len(material.entries)} nodes are published.")
+        return
+    states = Counter(entry.state for entry in entries)
+    counted = ", ".join(f"{count} {state}" for state, count in states.items())
+    done = len(material.entries) - len(entries)
+    yield Paragraph(
+        f"{done} of {len(material.entries)} nodes are published; of the others: {counted}. All of it is made by"
+    )
+    yield Command(again.everything())
+    for entry in [entry for entry in entries if entry.state in ("failed", "blocked")][:LISTED]:
+        yield Missing(f"{names.full(entry.node)}, {entry.state}", entry.reason)
+    groups: dict[tuple[str, ...], list[Node]] = {}
+    for entry in entries:
+        groups.setdefault(again.owners.get(entry.node.fingerprint, ()), []).append(entry.node)
+    yield Folded(
+        f"Row by row: what is missing, and the command that makes it ({len(groups)})",
+        [
+            Missing(" and ".join(owner) or "For all rows", listed(nodes), again.rows(owner))
+            for owner, nodes in groups.items()
+        ],
+    )
+
+
+def _comparisons(material: Material, ranked: list[str], scores: dict[str, Score], column: str) -> Iterator[str]:
+    """The next best, and every difference of the study in this column."""
+    if len(ranked) > 1:
+        best, second = ranked[:2]
+        behind = _found(material, column, best, second)
+        apart = f"{100 * (scores[best].mean - scores[second].mean):.1f} points behind"
+        exactly = f"; paired by problem, the best is {_points(behind)}" if behind else ""
+        yield f"Next is {_start(material, second)}, with {scores[second]} %, {apart}{exactly}."
+    for name, members in differences(material.study.experiment).items():
+        of = material.study.experiment.differences[members[0]]
+        variant, reference = (_shown(material, side) for side in (of.variant, of.reference))
+        found = _found(material, column, variant, reference)
+        if found is None:
+            continue
+        yield f"{_changed(material, variant, reference, name)} the {_called(column)} by {_points(found)}."
+
+
+def _changed(material: Material, variant: str, reference: str, name: str) -> str:
+    """The subject of a sentence about a difference."""
+    ours, theirs = (material.rows.first(each) for each in (variant, reference))
+    same = ours.sft is not None and theirs.sft is not None and ours.sft.fingerprint == theirs.sft.fingerprint
+    if same and ours.repair is not None and theirs.repair is None and ours.rl is not None and theirs.rl is not None:
+        return f"Rejuvenating {_start(material, reference)} ({_start(material, variant)}) changes"
+    return f"{variant} in place of {reference} changes" if variant in name else f"{name} changes"
+
+
+def _points(found: Difference) -> str:
+    low, high = found.interval
+    verdict = {"higher": "better", "lower": "worse"}.get(found.verdict, "the interval includes 0")
+    return f"{100 * found.mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] ({verdict})"
+
+
+def _found(material: Material, column: str, variant: str, reference: str) -> Difference | None:
+    """The difference of two rows in a column, if the study has it and it is published."""
+    experiment, tables = material.study.experiment, material.tables.differences
+    for name, members in differences(experiment).items():
+        of = experiment.differences[members[0]]
+        if (_shown(material, of.variant), _shown(material, of.reference)) != (variant, reference):
+            continue
+        if name in tables.found and column in tables.columns:
+            return tables.found[name][tables.columns.index(column)]
+    return None
+
+
+def _shown(material: Material, variant: str) -> str:
+    return next((name for name, members in material.rows.replicas.items() if variant in members), variant)
+
+
+def _start(material: Material, name: str) -> str:
+    return material.rows.starts.get(name, name.removesuffix("+RL"))
+
+
+def _column(material: Material) -> str | None:
+    """What is decided on: the overall average, else the last average, else the first benchmark."""
+    columns = material.tables.table.columns
+    averages = [name for name in ("avg", "OOD avg", "ID avg") if name in columns]
+    return averages[0] if averages else next(iter(columns), None)
+
+
+def _called(column: str) -> str:
+    return {"avg": "overall average", "ID avg": "ID average", "OOD avg": "OOD average"}.get(column, column)
+
+
+def _score(material: Material, name: str, column: str) -> Score | None:
+    table = material.tables.table
+    return table.rows[name][table.columns.index(column)] if name in table.rows else None

@@ -1,0 +1,106 @@
+"""Reading what a study has published, for a document that must be made whatever is there.
+
+Everything raises one exception, `Lacking`, whose message says which artifact is not there, or which file of it cannot
+be read: a document turns it into a block that says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator import names
+from orchestrator.command import Study
+from orchestrator.graph import Node
+
+
+class Lacking(Exception):
+    """Something cannot be shown: why, and the nodes that would have to be run for it, if that helps."""
+
+    def __init__(self, why: str, nodes: Iterable[Node] = ()) -> None:
+        super().__init__(why)
+        self.why = why
+        self.nodes = list(nodes)
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The published artifacts of a study. Nodes are found by fingerprint: labels may clash, and nothing is mixed up."""
+
+    study: Study
+    _records: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+
+    def record(self, node: Node) -> dict[str, Any] | None:
+        """The record of a node, None if it is not published."""
+        if node.fingerprint not in self._records:
+            self._records[node.fingerprint] = self.study.store.record(node.stage, node.fingerprint)
+        return self._records[node.fingerprint]
+
+    def has(self, node: Node) -> bool:
+        return self.study.store.find(node.stage, node.fingerprint) is not None
+
+    def summary(self, node: Node) -> Mapping[str, Any]:
+        """The numbers that sum up a node.
+
+        Raises:
+            Lacking: it is not published.
+        """
+        record = self.record(node)
+        if record is None:
+            raise Lacking(f"{names.full(node)} is not published", [node])
+        found: Mapping[str, Any] = record["summary"]
+        return found
+
+    def json(self, node: Node, name: str) -> Any:
+        """A JSON file of an artifact.
+
+        Raises:
+            Lacking: it is not there, or cannot be read.
+        """
+        return self._read(node, name, lambda file: json.loads(file.read_text(encoding="utf-8")))
+
+    def lines(self, node: Node, name: str) -> list[dict[str, Any]]:
+        """The rows of a file of JSON lines.
+
+        Raises:
+            Lacking: it is not there, cannot be read, or has no row.
+        """
+        found: list[dict[str, Any]] = self._read(
+            node, name, lambda file: [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        )
+        if not found or not all(isinstance(row, dict) for row in found):
+            raise Lacking(f"{names.full(node)}: {name} has no rows")
+        return found
+
+    def columns(self, node: Node, name: str, columns: Sequence[str]) -> dict[str, Any]:
+        """Columns of a parquet file, as lists.
+
+        Raises:
+            Lacking: it is not there, cannot be read, lacks a column, or has no row.
+        """
+        import pyarrow.parquet as pq
+
+        found: dict[str, Any] = self._read(
+            node, name, lambda file: pq.read_table(file, columns=list(columns), partitioning=None).to_pydict()
+        )
+        absent = [column for column in columns if column not in found]
+        if absent:
+            raise Lacking(f"{names.full(node)}: {name} has no column {absent[0]}; it is of another version", [])
+        if not found[columns[0]]:
+            raise Lacking(f"{names.full(node)}: {name} has no rows")
+        return found
+
+    def _read(self, node: Node, name: str, read: Callable[[Path], Any]) -> Any:
+        folder = self.study.store.find(node.stage, node.fingerprint)
+        if folder is None:
+            raise Lacking(f"{names.full(node)} is not published", [node])
+        if not (folder / name).is_file():
+            raise Lacking(f"{names.full(node)} has no {name}")
+        try:
+            return read(folder / name)
+        except (OSError, ValueError, KeyError) as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise Lacking(f"{folder.name}/{name} cannot be read: {lines[0]}") from None

@@ -1,0 +1,66 @@
+"""The files of a report: report.html, report.md, tables/ and figures/. Each is written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.document import html, latex, markdown
+from orchestrator.document.blocks import Document, Table
+
+#: The folders that are this module's: what else lies in them is of an earlier report, and removed.
+FOLDERS = ("tables", "figures")
+
+
+def write(document: Document, folder: Path) -> list[Path]:
+    """Write all files of a report below `folder`; the page first in the list, and last on the disk."""
+    made: list[Path] = []
+    for name, text in _parts(document):
+        made.append(_put(folder / name, text))
+    for part in FOLDERS:
+        for file in (folder / part).glob("*"):
+            if file not in made and file.is_file():
+                file.unlink()
+    made.append(_put(folder / "report.md", markdown.render(document).encode()))
+    return [_put(folder / "report.html", html.render(document).encode()), *made]
+
+
+def _parts(document: Document) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files of tables and figures."""
+    for table in document.tables():
+        yield f"tables/{table.name}.csv", _values(table).encode()
+        yield f"tables/{table.name}.tex", latex.render(table).encode()
+        yield f"tables/{table.name}.md", markdown.table(table).encode()
+    for figure in document.figures():
+        yield f"figures/{figure.name}.svg", figure.svg.encode()
+        yield f"figures/{figure.name}.png", figure.png
+
+
+def _values(table: Table) -> str:
+    """A table for programs: numbers as they are, shares from 0 to 1, an error in a column of its own.
+
+    A number without a value, such as one of a table that was made elsewhere, is its text.
+    """
+    erring = {n for row in table.rows for n, cell in enumerate(row.cells) if cell.error is not None}
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream)
+    writer.writerow([name for n, head in enumerate(table.head) for name in (head, f"{head} se")[: 1 + (n in erring)]])
+    for row in table.rows:
+        line: list[str | float | None] = []
+        for n, cell in enumerate(row.cells):
+            shown = row.name if n == 0 and row.name else f"{cell.text} {cell.behind}".strip()
+            line.append(cell.value if cell.value is not None else None if cell.text == "–" else shown)
+            line += [cell.error] if n in erring else []
+        writer.writerow(line)
+    return stream.getvalue()
+
+
+def _put(file: Path, content: bytes) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    os.replace(draft, file)
+    return file

@@ -1,0 +1,75 @@
+"""A table as LaTeX, with booktabs: the best values bold, the best before RL underlined, errors small."""
+
+from __future__ import annotations
+
+from orchestrator.browse import inline
+from orchestrator.document.blocks import Cell, Row, Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "→": r"$\to$",
+    "α": r"$\alpha$",
+    "ρ": r"$\rho$",
+    "τ": r"$\tau$",
+    "×": r"$\times$",
+    "✓": r"$\checkmark$",
+    "✗": r"$\times$",
+    "…": r"\ldots{}",
+    "·": r"$\cdot$",
+}
+
+
+def render(table: Table) -> str:
+    """A `table` environment; it needs booktabs, and amssymb for a check mark."""
+    columns = "l" * table.names + "r" * (len(table.head) - table.names)
+    lines = [
+        "% needs \\usepackage{booktabs,amssymb}",
+        "\\begin{table}",
+        "  \\centering\\small",
+        f"  \\caption{{{escaped(' '.join([f'{table.title}.', table.caption]).strip())}}}",
+        f"  \\label{{tab:{table.name.replace('_', '-')}}}",
+        f"  \\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
+        "    \\toprule",
+        f"    {' & '.join(map(escaped, table.head))} \\\\",
+        "    \\midrule",
+        *(f"    {_row(row)} \\\\" for row in table.rows),
+        "    \\bottomrule",
+        "  \\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escaped(text: str) -> str:
+    """A text of which nothing is a command."""
+    return "".join(_SPECIAL.get(each, each) for each in inline(text))
+
+
+def _row(row: Row) -> str:
+    first, *others = row.cells
+    lead = r"\quad " if row.kind == "after" else ""
+    cells = [lead + _cell(first), *map(_cell, others)]
+    return " & ".join(rf"\textit{{{cell}}}" if row.kind == "paper" else cell for cell in cells)
+
+
+def _cell(cell: Cell) -> str:
+    text = escaped(cell.text)
+    if cell.mark == "best":
+        text = rf"\textbf{{{text}}}"
+    elif cell.mark == "first":
+        text = rf"\underline{{{text}}}"
+    return rf"{text} {{\scriptsize {escaped(cell.behind)}}}" if cell.behind else text

@@ -1,0 +1,72 @@
+"""Which code, machines and packages made the artifacts: from the records alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.document.blocks import Block, Cell, Missing, Paragraph, Row, Table
+from orchestrator.document.material import Material
+
+Record = Mapping[str, Any]
+
+
+def blocks(material: Material) -> Iterator[Block]:
+    """Commits, machines, packages and repeated attempts; differing commits are said."""
+    records = [record for entry in material.entries if (record := material.artifacts.record(entry.node)) is not None]
+    if not records:
+        yield Missing("Machines and code", "nothing is published yet")
+        return
+    commits = Counter(map(_commit, records))
+    if len({commit for commit in commits if commit != "unknown"}) > 1:
+        yield Paragraph(
+            f"The artifacts were made by {len(commits)} states of the code. The version of its stage is in each "
+            "fingerprint, so none of these changes was meant to change a number."
+        )
+    if any(commit.endswith("changed") for commit in commits):
+        yield Paragraph("Some of it was made by code with changes that no commit has.")
+    groups = {
+        "commit": commits,
+        "host": Counter(str(record.get("host") or "unknown") for record in records),
+        "GPUs": Counter(_gpus(record) for record in records),
+        "Python": Counter(str(record.get("python") or "unknown") for record in records),
+    }
+    packages: dict[str, Counter[str]] = {}
+    for record in records:
+        for name, version in _packages(record).items():
+            packages.setdefault(name, Counter())[version] += 1
+    groups |= dict(sorted(packages.items()))
+    repeated = sum(int(record.get("attempts") or 1) > 1 for record in records)
+    rows = [
+        Row([Cell(name), Cell(value), Cell(str(count), "", count)])
+        for name, counts in groups.items()
+        for value, count in counts.most_common()
+    ]
+    rows.append(Row([Cell("attempts"), Cell("more than one"), Cell(str(repeated), "", repeated)]))
+    yield Table(
+        name="provenance",
+        title="Code, machines and packages",
+        head=["what", "value", "nodes"],
+        rows=rows,
+        names=2,
+        caption=f"Of {len(records)} published nodes.",
+    )
+
+
+def _commit(record: Record) -> str:
+    git = record.get("git")
+    if not isinstance(git, dict) or "commit" not in git:
+        return "unknown"
+    return f"{git['commit']}{', changed' if git.get('dirty') else ''}"
+
+
+def _gpus(record: Record) -> str:
+    resources = record.get("resources")
+    count = resources.get("gpus") if isinstance(resources, dict) else None
+    return "unknown" if count is None else f"{count} on each machine" if count else "none"
+
+
+def _packages(record: Record) -> dict[str, str]:
+    found = record.get("packages")
+    return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else {}

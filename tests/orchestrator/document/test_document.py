@@ -1,0 +1,269 @@
+"""The report as a document: every number is the artifacts', what is missing says so, and no text is more than text."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestrator.document import html, markdown
+from orchestrator.document.blocks import Cell, Document, Missing, Table
+from tests.orchestrator.document.synthetic import TOKENS, Synthetic
+from tests.orchestrator.test_page import Parsed
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A verdict made by hand."""
+
+    name: str = "entropy"
+    claim: str = "Over-training lowers entropy"
+    verdict: str = "holds"
+    estimate: float | None = -0.5
+    low: float | None = -0.7
+    high: float | None = -0.3
+    unit: str = "nats"
+    numbers: str = "0.2 against 0.7"
+    missing: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
+    """A study that is done; nobody changes it."""
+    made = Synthetic(tmp_path_factory.mktemp("whole") / "store")
+    made.publish()
+    return made
+
+
+@pytest.fixture(scope="module")
+def document(whole: Synthetic) -> Document:
+    return whole.document([Claim(), Claim(name="gain", verdict="cannot tell", estimate=None, missing=["no RL yet"])])
+
+
+def rows(document: Document, table: str) -> dict[str, dict[str, Cell]]:
+    """Row -> head -> cell of a table."""
+    found = next(each for each in document.tables() if each.name == table)
+    return {row.name or row.cells[0].text: dict(zip(found.head, row.cells, strict=True)) for row in found.rows}
+
+
+def test_a_whole_study_has_every_figure_and_table_but_the_sweeps(document: Document) -> None:
+    assert document.state.startswith("complete: all ")
+    assert [each.what for each in document.missing()] == ["Sweep over α"]
+    assert {each.name for each in document.figures()} >= {f"figure{number:02d}" for number in range(2, 14)}
+    assert {each.name for each in document.tables()} >= {"table1", "table2", "table4", "table7", "claims", "costs"}
+
+
+def test_the_answer_comes_first_and_the_protocol_last(document: Document) -> None:
+    order = [section.key for section in document.sections]
+    assert order[:4] == ["answer", "state", "claims", "results"]
+    assert order[-3:] == ["graph", "provenance", "protocol"]
+
+
+def test_every_number_of_the_tables_is_that_of_the_artifacts(whole: Synthetic, document: Document) -> None:
+    graph, found = whole.study.graph, rows(document, "all")
+    for name in whole.study.experiment.variants:
+        means: dict[str, list[float]] = {"ID": [], "OOD": []}
+        for benchmark, of in whole.study.experiment.benchmarks.items():
+            scores = json.loads((whole.folder(graph.scores[name, benchmark]) / "scores.json").read_text())
+            cell = found[name][benchmark]
+            assert (cell.value, cell.error) == (scores["pass@1"], scores["pass@1_se"])
+            assert cell.text == f"{100 * scores['pass@1']:.1f}"
+            means[of.group].append(scores["pass@1"])
+        averages = {group: statistics.fmean(values) for group, values in means.items()}
+        assert found[name]["ID avg"].value == pytest.approx(averages["ID"])
+        assert found[name]["OOD avg"].value == pytest.approx(averages["OOD"])
+        assert found[name]["avg"].value == pytest.approx(statistics.fmean(averages.values()))
+    table2 = rows(document, "table2")
+    for name in ("ModSFT", "ModSFT+RL", "OverSFT", "Rejuvenation+RL"):
+        assert table2[name]["Avg."].value == found[name]["avg"].value
+
+
+def test_a_row_after_rl_has_its_gain_over_its_start(document: Document) -> None:
+    found = rows(document, "table2")
+    before, after = found["OverSFT"]["Avg."].value, found["OverSFT+RL"]["Avg."].value
+    assert before is not None and after is not None
+    assert found["OverSFT+RL"]["Avg."].behind.endswith(f"({100 * (after - before):+.1f})")
+
+
+def test_the_highest_before_and_after_rl_are_marked(document: Document) -> None:
+    found = rows(document, "table2")
+    for rl, mark in ((False, "first"), (True, "best")):
+        cells = [row["Avg."] for name, row in found.items() if name.endswith("+RL") is rl]
+        highest = max(float(cell.text) for cell in cells)
+        assert {cell.mark for cell in cells if float(cell.text) == highest} == {mark}
+        assert {cell.mark for cell in cells if float(cell.text) < highest} <= {""}
+
+
+def test_table_1_has_loss_and_entropy_of_the_records(whole: Synthetic, document: Document) -> None:
+    found = rows(document, "table1")["OverSFT"]
+    node = whole.study.graph.variants["OverSFT"]["checkpoint"]
+    diagnosis = whole.study.graph.diagnoses["OverSFT-base"]
+    loss, entropy = (
+        json.loads((whole.folder(each) / "record.json").read_text())["summary"][key]  # type: ignore[arg-type]
+        for each, key in ((node, "loss"), (diagnosis, "entropy_checkpoint"))
+    )
+    assert (found["training loss"].value, found["entropy"].value) == (loss, entropy)
+
+
+def test_costs_are_sums_over_the_records(whole: Synthetic, document: Document) -> None:
+    found = rows(document, "costs")
+    runs = sum(node.stage == "grpo" for node in whole.nodes)
+    assert [cell.value for cell in found["grpo"].values()][1:] == [runs, 90 * runs, 90 * runs * 2 / 3600, 3.0, 1.5]
+    assert found["all"]["nodes"].value == len(whole.nodes)
+
+
+def test_a_verdict_says_its_numbers_and_what_is_missing_for_it(document: Document) -> None:
+    found = rows(document, "claims")
+    assert found["entropy"]["verdict"].text == "✓ holds"
+    assert found["entropy"]["difference [95 %]"].behind == "[-0.7, -0.3] nats"
+    assert found["gain"]["difference [95 %]"].text == "–"
+    assert "no RL yet" in markdown.render(document)
+
+
+def test_the_answer_is_the_row_with_the_highest_average(document: Document) -> None:
+    found = rows(document, "all")
+    best = max((name for name in found if name.endswith("+RL")), key=lambda name: float(found[name]["avg"].text))
+    text = markdown.render(document)
+    assert (
+        f"**Start RL from {best.removesuffix('+RL')}: after RL its overall average is {found[best]['avg'].text}" in text
+    )
+    assert "Rejuvenating OverSFT (Rejuvenation) changes the overall average by" in text
+
+
+def test_a_study_of_which_nothing_is_there_has_a_report(tmp_path: Path) -> None:
+    made = Synthetic(tmp_path / "store").document()
+    assert made.partial and made.state.startswith("partial: 0 of ")
+    (first,) = made.sections[0].blocks
+    assert isinstance(first, Missing) and first.command.startswith(
+        "python -m orchestrator run +experiment=tiny_variants"
+    )
+    assert [each.name for each in made.figures()] == ["graph"]
+    assert html.render(made).endswith("</html>")
+
+
+def test_a_deleted_evaluation_is_missing_and_the_command_that_makes_it_is_said(tmp_path: Path) -> None:
+    half = Synthetic(tmp_path / "store")
+    half.publish()
+    half.remove(half.study.graph.scores["OverSFT+RL", "tiny_sums"])
+    made = half.document()
+    assert made.partial
+    said = {each.what: each for each in made.missing()}
+    assert said["OverSFT+RL"].why == "evaluate/OverSFT+RL.tiny_sums"
+    assert said["OverSFT+RL"].command.endswith("'only=[OverSFT+RL]'")
+    found = rows(made, "table2")["OverSFT+RL"]
+    assert (found["tiny_sums"].text, found["Avg."].text) == ("–", "–")
+    assert found["tiny_words"].value is not None
+
+
+def test_what_cannot_be_read_is_named_and_nothing_else_is_lost(tmp_path: Path) -> None:
+    study = Synthetic(tmp_path / "store")
+    study.publish()
+    graph = study.study.graph
+    study.rewrite(graph.diagnoses["Rejuvenation-OverSFT"], "targets.parquet", b"no parquet")
+    run = graph.variants["OverSFT+RL"]["checkpoint"]
+    study.rewrite(run, "training.jsonl", b'{"rollout": 1}\n{"rollo')  # type: ignore[arg-type]
+    made = study.document()
+    (lost,) = (each for each in made.missing() if each.what.startswith("Figure 9"))
+    assert "targets.parquet cannot be read" in lost.why
+    assert {each.name for each in made.figures()} >= {"figure04", "figure07", "figure08", "rl_dynamics"}
+
+
+def test_records_of_another_time_are_unknown_and_no_error(tmp_path: Path) -> None:
+    study = Synthetic(tmp_path / "store")
+    old = dict.fromkeys(("git", "packages", "resources", "seconds", "peak_memory", "host", "python"))
+    study.publish(**old)
+    diagnosis = study.study.graph.diagnoses["ModSFT-base"]
+    study.rewrite(diagnosis, "ranks.parquet", _with_columns(model=["checkpoint"]))
+    made = study.document()
+    assert rows(made, "costs")["grpo"]["seconds"].text == "unknown"
+    assert "unknown" in {row.cells[1].text for row in next(t for t in made.tables() if t.name == "provenance").rows}
+
+
+def _with_columns(**columns: list[str]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def test_differing_commits_are_said(tmp_path: Path) -> None:
+    study = Synthetic(tmp_path / "store")
+    study.publish(study.nodes[:3])
+    study.publish(study.nodes[3:], git={"commit": "fedcba", "dirty": True})
+    text = markdown.render(study.document())
+    assert "made by 2 states of the code" in text
+    assert "changes that no commit has" in text
+
+
+def test_the_files_are_there_and_those_of_an_earlier_report_are_gone(whole: Synthetic, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "old.csv").write_text("1")
+    made = whole.write(tmp_path)
+    names = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()}
+    expected = {"report.html", "report.md"}
+    expected |= {f"tables/{table.name}.{kind}" for table in made.tables() for kind in ("csv", "tex", "md")}
+    expected |= {f"figures/{figure.name}.{kind}" for figure in made.figures() for kind in ("svg", "png")}
+    assert names == expected
+    with (tmp_path / "tables" / "table2.csv").open(newline="") as stream:
+        found = {row["method"]: row for row in csv.DictReader(stream)}
+    cell = rows(made, "table2")["OverSFT+RL"]["tiny_sums"]
+    assert (float(found["OverSFT+RL"]["tiny_sums"]), float(found["OverSFT+RL"]["tiny_sums se"])) == (
+        cell.value,
+        cell.error,
+    )
+
+
+def test_a_report_of_the_same_store_has_the_same_bytes(whole: Synthetic, document: Document) -> None:
+    again = whole.document([Claim(), Claim(name="gain", verdict="cannot tell", estimate=None, missing=["no RL yet"])])
+    assert [each.svg for each in again.figures()] == [each.svg for each in document.figures()]
+    assert html.render(again) == html.render(document)
+
+
+def test_hostile_tokens_are_drawn_and_are_no_markup(document: Document) -> None:
+    cloud = next(each for each in document.figures() if each.name == "figure08")
+    assert TOKENS[1] not in cloud.svg and "<script" not in cloud.svg
+    page = html.render(document)
+    assert "\x1b" not in page and "<script" not in page
+    parsed = Parsed(page)
+    assert parsed.tags("script") == []
+    assert all(str(image["src"]).startswith("data:image/svg+xml;base64,") for image in parsed.tags("img"))
+
+
+def test_hostile_names_are_text_in_every_form(document: Document) -> None:
+    from dataclasses import replace
+
+    from orchestrator.document import latex
+    from orchestrator.document.blocks import Row, Section
+
+    text = "</td><img src=x onerror=alert(1)> | `x` \\input{x} $y$ \x1b[2J"
+    table = Table(name="t", title=text, head=["a", text], rows=[Row([Cell(text), Cell(text, text)])], caption=text)
+    plain = replace(
+        document, sections=[Section("s", "s", [replace(table, title="", head=["a", ""], rows=[], caption="c")])]
+    )
+    hostile = replace(
+        document, title=text, question=text, sections=[Section("s", text, [table, Missing(text, text, text)])]
+    )
+    parsed = Parsed(html.render(hostile))
+    assert {name for name, _ in parsed.elements} <= {name for name, _ in Parsed(html.render(plain)).elements} | {
+        "td",
+        "div",
+        "strong",
+        "pre",
+        "code",
+        "small",
+        "tr",
+        "p",
+    }
+    assert parsed.tags("img") == []
+    assert "<U+001B>" in parsed.text
+    assert "\x1b" not in markdown.render(hostile) and "<img" not in markdown.table(table)
+    tex = latex.render(table)
+    assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
+    assert tex.count("{") - tex.count(r"\{") == tex.count("}") - tex.count(r"\}")
