@@ -20,7 +20,7 @@ from rich.text import Text
 from orchestrator import answers, comparison, pair_page, side, tables, view
 from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
-from orchestrator.comparison import Comparison, Missing
+from orchestrator.comparison import Comparison
 from orchestrator.flips import Moved
 from orchestrator.pooling import Change
 from orchestrator.tables import MISSING
@@ -76,7 +76,7 @@ def show(found: Comparison, out: Console) -> None:
         out.print("nothing of it can be compared yet")
     for note in found.notes:
         out.print(f"note: {view.escape(note)}", soft_wrap=True)
-    for said in lacking(found):
+    for said in comparison.lacking(found):
         out.print(view.escape(said), soft_wrap=True)
     for kind in ("right", "wrong"):
         flips = [each for each in found.moved if each.flip == kind]
@@ -84,18 +84,6 @@ def show(found: Comparison, out: Console) -> None:
             out.print(f"\nflipped to {kind}: {len(flips)}, the first {min(FIRST, len(flips))} of them:")
         for flip in flips[:FIRST]:
             _show_flip(flip, (one, other), out)
-
-
-def lacking(found: Comparison) -> list[str]:
-    """What is missing, a line for each command that makes some of it."""
-    by_command: dict[str, list[Missing]] = {}
-    for lack in found.missing:
-        by_command.setdefault(lack.command, []).append(lack)
-    lines = []
-    for command, lacks in by_command.items():
-        more = f" and {len(lacks) - 1} more" if len(lacks) > 1 else ""
-        lines.append(f"missing: {lacks[0].evaluation}{more}: {lacks[0].state}, {lacks[0].reason}; {command}")
-    return lines
 
 
 def cells(found: Comparison) -> list[list[str]]:

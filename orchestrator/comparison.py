@@ -66,6 +66,18 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
 
 
+def lacking(found: Comparison) -> list[str]:
+    """What is missing, a line for each command that makes some of it."""
+    by_command: dict[str, list[Missing]] = {}
+    for lack in found.missing:
+        by_command.setdefault(lack.command, []).append(lack)
+    lines = []
+    for command, lacks in by_command.items():
+        more = f" and {len(lacks) - 1} more" if len(lacks) > 1 else ""
+        lines.append(f"missing: {lacks[0].evaluation}{more}: {lacks[0].state}, {lacks[0].reason}; {command}")
+    return lines
+
+
 def compare(before: Side, after: Side) -> Comparison:
     """Compare whatever is published now."""
     maker = _Comparing(before, after)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator import answers, page
+from orchestrator import answers, comparison, page
 from orchestrator.answers import Problem
 from orchestrator.comparison import Comparison
 
@@ -30,6 +30,7 @@ def render(found: Sequence[Comparison]) -> str:
         ("text.js", "pair.js"),
         title=title,
         comparisons=found,
+        lacking=comparison.lacking,
         benchmarks={name: sum(row["benchmark"] == name for row in rows) for name in benchmarks},
         counts=counts,
         names=[[each.before.name, each.after.name] for each in found],
