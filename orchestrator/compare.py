@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import answers, comparison, pair_page, side, tables, view
+from orchestrator import answers, comparison, estimate, pair_page, side, tables, view
 from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.comparison import Comparison
@@ -38,7 +38,7 @@ WHAT = (
     "change: the second minus the first, in points, paired by problem [95 % interval]; higher, lower: it excludes 0.\n"
     "A problem is right where more than half of its samples are. p: McNemar's exact test of the flips."
 )
-POOLED = "Of {} seeds; interval: bootstrap over problems within seeds, seeds as clusters (2,000 resamples)."
+POOLED = f"Of {{}} seeds; interval: {estimate.NAME}."
 
 
 def verb(study: Study, command: Command) -> int:

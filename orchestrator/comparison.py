@@ -228,7 +228,7 @@ def _benchmarks(members: Sequence[str], columns: dict[str, list[str]]) -> Iterat
 def _change(
     pairs: dict[str, dict[int, Pair]], members: Sequence[str], columns: dict[str, list[str]] | None = None
 ) -> Change | None:
-    """The change of a column: of one seed by the paired interval, of several by the bootstrap over seeds."""
+    """The change of a column: of one seed by the paired interval, of several by the one over seeds and problems."""
     groups = [[*_benchmarks([member], columns)] if columns else [member] for member in members]
     names = [name for group in groups for name in group]
     common = set.intersection(*(set(pairs[name]) for name in names))
@@ -236,12 +236,12 @@ def _change(
     if not common:
         return None
     changes = {
-        name: [[after - before for before, after in pairs[name][seed].values()] for seed in sorted(common)]
+        name: [{id: after - before for id, (before, after) in pairs[name][seed].items()} for seed in sorted(common)]
         for name in names
     }
-    if len(common) > 1:
-        return pool(changes, weights)
     try:
+        if len(common) > 1:
+            return pool(changes, weights)
         means = [_paired([(name, pairs[name][next(iter(common))]) for name in group]) for group in groups]
     except Unpaired:
         return None

@@ -1,17 +1,13 @@
-"""Pooling the seeds of a comparison: the mean change, with an interval by a bootstrap that has seeds as clusters.
-
-A resample draws seeds with replacement, and within each the problems of every benchmark; the interval goes from the
-2.5th to the 97.5th percentile of their means. Two or three seeds are few clusters: such an interval is too narrow
-rather than too wide, and the change of each seed is said beside it.
-"""
+"""Pooling the seeds of a comparison: the mean change over all of them, with the interval that every table has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-#: Resamples, and the seed of their draws: the same artifacts have the same interval.
-RESAMPLES, DRAW = 2000, 0
+from orchestrator import estimate
+from orchestrator.estimate import Shares
 
 
 @dataclass(frozen=True)
@@ -35,30 +31,26 @@ class Change:
         return f"{100 * self.mean:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}] {self.verdict}".rstrip()
 
 
-def pooled(changes: Mapping[str, Sequence[Sequence[float]]], weights: Mapping[str, float]) -> Change:
-    """The change of an average of benchmarks.
+def pooled(changes: Mapping[str, Sequence[Shares]], weights: Mapping[str, float]) -> Change:
+    """The change of an average of benchmarks, over the problems that all seeds have.
 
     Args:
-        changes: benchmark -> for each seed, the change of each of its problems. All have the same seeds.
+        changes: benchmark -> for each of several seeds, id of a problem -> its change. All have the same seeds.
         weights: benchmark -> its weight; they add up to 1.
-    """
-    import numpy as np
 
-    draw = np.random.default_rng(DRAW)
-    seeds = len(next(iter(changes.values())))
-    chosen = draw.integers(seeds, size=(RESAMPLES, seeds))
-    total = np.zeros(RESAMPLES)
-    means = np.zeros(seeds)
-    for name, of_seeds in changes.items():
-        arrays = [np.asarray(each, dtype=float) for each in of_seeds]
-        means += weights[name] * np.array([each.mean() for each in arrays])
-        for place in range(seeds):
-            for seed, each in enumerate(arrays):
-                (rows,) = np.nonzero(chosen[:, place] == seed)
-                total[rows] += [
-                    weights[name] / seeds * each[draw.integers(len(each), size=len(each))].mean() for _ in rows
-                ]
-    low, high = np.percentile(total, [2.5, 97.5])
-    problems = sum(len(each) for of_seeds in changes.values() for each in of_seeds)
-    each_seed = tuple(float(mean) for mean in means)
-    return Change(float(means.mean()), float(low), float(high), seeds=seeds, problems=problems, each=each_seed)
+    Raises:
+        Unpaired: the seeds have no problem in common.
+    """
+    shared = {name: _shared(of_seeds) for name, of_seeds in changes.items()}
+    found = estimate.crossed([(weights[name], of_seeds) for name, of_seeds in shared.items()])
+    assert found.interval is not None  # there are several seeds
+    each = zip(*([weights[name] * fmean(of.values()) for of in shares] for name, shares in shared.items()), strict=True)
+    problems = sum(len(of_seeds[0]) for of_seeds in shared.values())
+    return Change(found.mean, *found.interval, seeds=found.seeds, problems=problems, each=tuple(map(sum, each)))
+
+
+def _shared(of_seeds: Sequence[Shares]) -> list[Shares]:
+    common = set.intersection(*(set(shares) for shares in of_seeds))
+    if not common:
+        raise estimate.Unpaired("the seeds have no problem in common")
+    return [{id: change for id, change in shares.items() if id in common} for shares in of_seeds]

@@ -25,7 +25,6 @@ from orchestrator.tables import MISSING
 
 if TYPE_CHECKING:
     from orchestrator.document.blocks import Missing
-    from orchestrator.document.material import Judged
 
 #: Diagnoses side by side in one table.
 ABREAST = 6
@@ -176,8 +175,7 @@ def _document(results: Results, study: Study, overrides: Sequence[str]) -> Made:
         contamination=results.contamination,
         diagnoses=results.diagnoses,
     )
-    claims: list[Judged] = []  # what `orchestrator.claims` judges of this study
-    document = contents.document(study, tables, claims, overrides)
+    document = contents.document(study, tables, results.claims, overrides)
     written = files.write(document, study.store.reports(study.experiment.name))
     return Made(document.state, document.missing(), written)
 

@@ -71,9 +71,8 @@ def seeds(name: str, experiment: Experiment) -> list[str]:
 
     In a sweep over seeds, a variant's plain name means all of them: `ModSFT` is `ModSFT@seed=0` and `ModSFT@seed=1`.
     """
-    replicas: dict[str, list[str]] = getattr(experiment, "replicas", {})
-    if name in replicas:
-        return replicas[name]
+    if name in experiment.replicas:
+        return experiment.replicas[name]
     if name in experiment.variants:
         return [name]
     return [each for each in experiment.variants if each.startswith(f"{name}@seed=") and "," not in each]
@@ -95,7 +94,7 @@ def _resolve(name: str, study: Study, command: Command) -> tuple[_Place, str | N
         return here, name
     chosen, colon, variant = name.partition(":")
     if not colon and not _is_experiment(name):
-        known = [*getattr(study.experiment, "replicas", {}), *study.experiment.variants]
+        known = [*study.experiment.replicas, *study.experiment.variants]
         hint = instead(name, known)
         raise ConfigError([f"compare {name}: neither a variant of {study.experiment.name} nor an experiment{hint}"])
     place = here if chosen in (study.experiment.name, _chosen(command.overrides)) else _elsewhere(chosen, command)

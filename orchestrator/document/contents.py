@@ -35,7 +35,7 @@ def document(study: Study, tables: Tables, claims: Sequence[Judged], overrides: 
     )
     return Document(
         title=study.experiment.name,
-        question=str(getattr(study.experiment, "question", "")),
+        question=study.experiment.question,
         state=state,
         partial=partial,
         sections=[section for section in _sections(material) if section.blocks],
@@ -204,7 +204,7 @@ _CAPTIONS = {
 
 
 def _protocol(material: Material) -> Iterator[Block]:
-    text = str(getattr(material.study.experiment, "protocol", ""))
+    text = material.study.experiment.protocol
     if text:
         for part in text.strip().split("\n\n"):
             yield Paragraph(part)

@@ -15,9 +15,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from orchestrator.browse import visible
 from orchestrator.document import canvas
 from orchestrator.document.blocks import Document
+from orchestrator.visible import visible
 
 #: The template and its style sheet.
 _PARTS = Path(__file__).parent / "layout"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.browse import inline
 from orchestrator.document.blocks import Cell, Row, Table
+from orchestrator.visible import inline
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from orchestrator.browse import inline
 from orchestrator.document.blocks import (
     Block,
     Cell,
@@ -18,6 +17,7 @@ from orchestrator.document.blocks import (
     Paragraph,
     Table,
 )
+from orchestrator.visible import inline
 
 #: What Markdown, or HTML in it, would read as markup.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")

@@ -20,6 +20,7 @@ from orchestrator.__main__ import main
 from orchestrator.answers import Answer, Problem
 from orchestrator.graph import Graph, Node
 from orchestrator.refusal import ConfigError
+from orchestrator.visible import visible
 from stages import artifact, evaluate
 from stages.identity import identity
 from stages.store import Store
@@ -192,7 +193,7 @@ def test_a_grade_is_one_line(changed: dict[str, Any], grade: str) -> None:
     ],
 )
 def test_what_is_invisible_is_shown(text: str, shown: str) -> None:
-    assert browse.visible(text) == shown
+    assert visible(text) == shown
 
 
 @given(st.text(), st.text(), st.text())
