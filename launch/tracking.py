@@ -25,8 +25,9 @@ from pydantic.dataclasses import dataclass as validated
 from launch.node import NodeSpec
 from stages.contract import Interrupted
 
-#: Seconds: for a message to be taken, and for a run to be closed (it may have to be opened first).
-TAKEN, CLOSED = 5.0, 60.0
+#: Seconds: for W&B to be loaded (a minute, where the machine is very busy), for a message to be taken, for a run to be
+#: closed (it may have to be opened first), and to be closed when the job is about to be ended.
+LOADED, TAKEN, CLOSED, STOPPED = 180.0, 30.0, 120.0, 20.0
 
 #: Of the user's environment: what would make another run of this one.
 FOREIGN = {
@@ -77,6 +78,7 @@ class Recorder:
         """`root` is the store, where W&B's client writes."""
         self._process: subprocess.Popen[bytes] | None = None
         self._heard = b""
+        self._loaded = False
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "stages.tracking.recorder"],
@@ -112,6 +114,16 @@ class Recorder:
     def ask(self, patience: float = CLOSED, **message: Any) -> dict[str, Any]:
         """Say something, and wait for the answer; an answer with `error` if none comes in `patience` seconds."""
         self.tell(ask=True, **message)
+        if not self._loaded:
+            self._loaded = self._line(LOADED) is not None
+        line = self._line(patience)
+        if line is None:
+            return {"error": "W&B is not there"}
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _line(self, patience: float) -> bytes | None:
+        """The next line that it says; None if none comes."""
         until = time.monotonic() + patience
         while self._process is not None and b"\n" not in self._heard:
             assert self._process.stdout is not None
@@ -124,10 +136,9 @@ class Recorder:
                 self._lose("it has ended")
             self._heard += read
         if self._process is None:
-            return {"error": "W&B is not there"}
+            return None
         line, _, self._heard = self._heard.partition(b"\n")
-        found: dict[str, Any] = json.loads(line)
-        return found
+        return line
 
     def close(self, patience: float = CLOSED) -> None:
         """End it, after all that was said to it."""
@@ -176,7 +187,7 @@ def followed(spec: NodeSpec, attempt: int, shared: dict[Any, Any]) -> Iterator[F
     try:
         yield run
     except Interrupted as error:
-        recorder.ask(do="end", state="interrupted", message=str(error))
+        recorder.ask(STOPPED, do="end", state="interrupted", message=str(error))
         raise
     except Exception as error:
         recorder.ask(do="end", state="failed", message=str(error) or type(error).__name__)

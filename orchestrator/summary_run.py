@@ -17,7 +17,7 @@ from orchestrator.report import Score
 from stages.tracking import names
 
 #: Seconds until the process that talks to W&B has to have said what became of a run.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 #: What a table has, for W&B: the names of its columns, and its rows.
 Table = tuple[list[str], list[list[Any]]]

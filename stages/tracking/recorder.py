@@ -26,6 +26,7 @@ def main() -> int:
     lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
     desk = _desk()
+    _answer(answers, {"loaded": True})
     while (line := lines.get()) is not None:
         message = json.loads(line)
         answer = _handled(desk, message)

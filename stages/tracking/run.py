@@ -25,6 +25,9 @@ from stages.tracking import names, transactions
 #: Seconds: until a server answers at all, until it has taken a run, and until it has taken all of it.
 ANSWER, OPEN, CLOSE = 5.0, 20.0, 30.0
 
+#: Seconds for what needs no server, on a machine that is very busy.
+BUSY = 60.0
+
 #: Seconds that a run may take to be closed by the process of an attempt that was killed, before the next one opens it.
 HELD = 30.0
 
@@ -96,7 +99,7 @@ def opened(root: Path, tracking: Mapping[str, Any], *, id: str, pid: int | None 
     if mode == "online":
         before = {file.parent for file in earlier}
         try:
-            found = wandb.init(mode="online", settings=_settings(pid), **common)
+            found = wandb.init(mode="online", settings=_settings(pid, offline=False), **common)
             return Run(found, found.starting_step - 1, lock)
         except Exception as error:
             why = _refused[_key(tracking)] = _one_line(error)
@@ -106,7 +109,7 @@ def opened(root: Path, tracking: Mapping[str, Any], *, id: str, pid: int | None 
     if why is not None and why not in _said:
         _said.add(why)
         say(f"{run['name']} and what follows is recorded offline, `wandb sync` uploads it later: {why}")
-    found = wandb.init(mode="offline", settings=_settings(pid), **common)
+    found = wandb.init(mode="offline", settings=_settings(pid, offline=True), **common)
     return Run(found, max((transactions.reached(file) for file in earlier), default=-1), lock)
 
 
@@ -130,7 +133,7 @@ def _locked(root: Path, id: str) -> int:
     return lock
 
 
-def _settings(pid: int | None) -> wandb.Settings:
+def _settings(pid: int | None, *, offline: bool) -> wandb.Settings:
     """Nothing is captured that the store has: prints are in its logs, code and packages in its records."""
     return wandb.Settings(
         console="off",
@@ -140,8 +143,9 @@ def _settings(pid: int | None) -> wandb.Settings:
         disable_code=True,
         save_code=False,
         x_save_requirements=False,
-        init_timeout=OPEN,
-        finish_timeout=CLOSE,
+        x_service_wait=BUSY,
+        init_timeout=BUSY if offline else OPEN,
+        finish_timeout=BUSY if offline else CLOSE,
         x_disable_stats=pid is None,
         x_stats_pid=pid or os.getpid(),
         x_stats_track_process_tree=True,

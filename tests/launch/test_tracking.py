@@ -162,6 +162,7 @@ def test_an_answer_that_does_not_come_is_waited_for_as_long_as_it_was_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "executable", _program(tmp_path / "mute", "exec sleep 600"))
+    monkeypatch.setattr(tracking, "LOADED", 0.2)
     assert "error" in Recorder(tmp_path).ask(0.2, do="end", state="done")
     assert "no answer in 0 s" in capfd.readouterr().err
 
