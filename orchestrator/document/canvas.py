@@ -86,8 +86,8 @@ def draw(
         FigureCanvasAgg(drawing)
         paint(drawing)
         engine = drawing.get_layout_engine()
-        assert engine is not None
-        engine.execute(drawing)
+        if engine is not None and any(axes.get_subplotspec() for axes in drawing.axes):
+            engine.execute(drawing)
         drawing.set_layout_engine(None)  # laid out once, and not again for each file
         vector, pixels = io.StringIO(), io.BytesIO()
         drawing.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})

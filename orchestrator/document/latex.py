@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from orchestrator.document.blocks import Cell, Row, Table
 from orchestrator.visible import inline
 
@@ -35,12 +37,13 @@ _SPECIAL = {
 
 def render(table: Table) -> str:
     """A `table` environment; it needs booktabs, and amssymb for a check mark."""
+    title = re.sub(r"^Table \d: ", "", table.title)  # LaTeX counts by itself
     columns = "l" * table.names + "r" * (len(table.head) - table.names)
     lines = [
         "% needs \\usepackage{booktabs,amssymb}",
         "\\begin{table}",
         "  \\centering\\small",
-        f"  \\caption{{{escaped(' '.join([f'{table.title}.', table.caption]).strip())}}}",
+        f"  \\caption{{{escaped(f'{title}. {table.caption}'.strip())}}}",
         f"  \\label{{tab:{table.name.replace('_', '-')}}}",
         f"  \\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
         "    \\toprule",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -20,7 +21,7 @@ from orchestrator.document.blocks import (
 from orchestrator.visible import inline
 
 #: What Markdown, or HTML in it, would read as markup.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$&])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]|#~$])")
 
 
 def render(document: Document) -> str:
@@ -38,7 +39,8 @@ def render(document: Document) -> str:
 
 def escaped(text: str) -> str:
     """A text on one line, of which nothing is markup."""
-    return _SPECIAL.sub(r"\\\1", inline(" ".join(text.split("\n"))))
+    plain = inline(" ".join(text.split("\n")))
+    return _SPECIAL.sub(r"\\\1", html.escape(plain, quote=False))
 
 
 def table(found: Table) -> str:

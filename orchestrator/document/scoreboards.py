@@ -40,6 +40,8 @@ class Boards:
 
     def blocks(self) -> list[Block]:
         """Tables 2, 1, 4, 5, 6 and 7, where the study has two rows of them or more, in the order of their weight."""
+        if not self.columns:
+            return []
         made = [self.main(), self.diversity(), self.components(), self.alphas(), self.rhos(), self.starts()]
         return [block for blocks in made for block in blocks]
 

@@ -53,4 +53,4 @@ def _interval(claim: Judged) -> Cell:
         return Cell("–")
     known = claim.low is not None and claim.high is not None
     behind = f"[{claim.low:+.3g}, {claim.high:+.3g}]" if known else ""
-    return Cell(f"{claim.estimate:+.3g}", f"{behind} {claim.unit}".strip(), claim.estimate)
+    return Cell(f"{claim.estimate:+.3g}", f"{behind} {claim.unit}".strip())

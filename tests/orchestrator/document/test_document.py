@@ -7,11 +7,13 @@ import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.document import html, markdown
 from orchestrator.document.blocks import Cell, Document, Missing, Table
+from orchestrator.document.figures import gallery
 from tests.orchestrator.document.synthetic import TOKENS, Synthetic
 from tests.orchestrator.test_page import Parsed
 
@@ -42,6 +44,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
 @pytest.fixture(scope="module")
 def document(whole: Synthetic) -> Document:
     return whole.document([Claim(), Claim(name="gain", verdict="cannot tell", estimate=None, missing=["no RL yet"])])
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure but the graph: drawing them takes most of the time, and is not what the test is about."""
+    monkeypatch.setattr(gallery, "PAPER", {})
+    monkeypatch.setattr(gallery, "OURS", {})
 
 
 def rows(document: Document, table: str) -> dict[str, dict[str, Cell]]:
@@ -134,6 +143,7 @@ def test_the_answer_is_the_row_with_the_highest_average(document: Document) -> N
     assert "Rejuvenating OverSFT (Rejuvenation) changes the overall average by" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_study_of_which_nothing_is_there_has_a_report(tmp_path: Path) -> None:
     made = Synthetic(tmp_path / "store").document()
     assert made.partial and made.state.startswith("partial: 0 of ")
@@ -145,6 +155,7 @@ def test_a_study_of_which_nothing_is_there_has_a_report(tmp_path: Path) -> None:
     assert html.render(made).endswith("</html>")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_deleted_evaluation_is_missing_and_the_command_that_makes_it_is_said(tmp_path: Path) -> None:
     half = Synthetic(tmp_path / "store")
     half.publish()
@@ -159,19 +170,23 @@ def test_a_deleted_evaluation_is_missing_and_the_command_that_makes_it_is_said(t
     assert found["tiny_words"].value is not None
 
 
-def test_what_cannot_be_read_is_named_and_nothing_else_is_lost(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named_and_nothing_else_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = Synthetic(tmp_path / "store")
     study.publish()
     graph = study.study.graph
     study.rewrite(graph.diagnoses["Rejuvenation-OverSFT"], "targets.parquet", b"no parquet")
+    wanted = ("Figure 4", "Figure 7", "Figure 9")
+    chosen = {name: make for name, make in gallery.PAPER.items() if name.startswith(wanted)}
+    monkeypatch.setattr(gallery, "PAPER", chosen)
     run = graph.variants["OverSFT+RL"]["checkpoint"]
     study.rewrite(run, "training.jsonl", b'{"rollout": 1}\n{"rollo')  # type: ignore[arg-type]
     made = study.document()
     (lost,) = (each for each in made.missing() if each.what.startswith("Figure 9"))
     assert "targets.parquet cannot be read" in lost.why
-    assert {each.name for each in made.figures()} >= {"figure04", "figure07", "figure08", "rl_dynamics"}
+    assert {each.name for each in made.figures()} >= {"figure04", "figure07", "rl_dynamics"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_records_of_another_time_are_unknown_and_no_error(tmp_path: Path) -> None:
     study = Synthetic(tmp_path / "store")
     old = dict.fromkeys(("git", "packages", "resources", "seconds", "peak_memory", "host", "python"))
@@ -193,6 +208,7 @@ def _with_columns(**columns: list[str]) -> bytes:
     return content
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_differing_commits_are_said(tmp_path: Path) -> None:
     study = Synthetic(tmp_path / "store")
     study.publish(study.nodes[:3])
@@ -267,3 +283,30 @@ def test_hostile_names_are_text_in_every_form(document: Document) -> None:
     tex = latex.render(table)
     assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
     assert tex.count("{") - tex.count(r"\{") == tex.count("}") - tex.count(r"\}")
+
+
+def as_the_paper_s(config: dict[str, Any]) -> None:
+    """Call an experiment's benchmarks as the paper's."""
+    config["name"] = "evolm_math"
+    named = zip(("math500", "gsm8k", "gpqa", "arc"), config["benchmark"].values(), strict=True)
+    config["benchmark"] = {
+        name: {**each, "group": "ID" if name in ("math500", "gsm8k") else "OOD"} for name, each in named
+    }
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_published_values_stand_below_ours_where_the_experiment_is_the_paper_s(tmp_path: Path) -> None:
+    study = Synthetic(tmp_path / "store", change=as_the_paper_s)
+    study.publish()
+    made = study.document()
+    found = next(each for each in made.tables() if each.name == "table2")
+    assert list(found.head) == ["method", "MATH", "GSM8K", "ID Avg.", "GPQA", "ARC", "OOD Avg.", "Avg."]
+    labels = [row.cells[0].text for row in found.rows][:4]
+    assert labels == ["ModSFT", "+RL", "ModSFT, published", "ModSFT+RL, published"]
+    theirs = {row.cells[0].text: [cell.text for cell in row.cells[1:]] for row in found.rows if row.kind == "paper"}
+    assert theirs["OverSFT, published"] == ["15.8", "31.7", "11.8", "7.8", "13.7", "8.3", "10.0"]
+    assert theirs["Rejuvenation+RL, published"][-1] == "17.5"
+    cell = next(row.cells[-1] for row in found.rows if row.cells[0].text == "Rejuvenation+RL, published")
+    assert (cell.behind, cell.value) == ("(+12.1)", pytest.approx(0.175))
+    table1 = {row.cells[0].text: row for row in next(t for t in made.tables() if t.name == "table1").rows}
+    assert [cell.text for cell in table1["OverSFT, published"].cells[1:]] == ["0.002", "0.024", "15.8", "11.2"]
