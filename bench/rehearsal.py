@@ -100,7 +100,7 @@ def rehearse(folder: Path, overrides: list[str]) -> None:
         "store": folder / "store",
     }
     given = [f'{key}="{path}"' for key, path in paths.items()]
-    command = [sys.executable, "-m", "orchestrator", "+experiment=rehearsal", *given, *overrides]
+    command = [sys.executable, "-m", "orchestrator", "+experiment=rehearsal", "wandb.mode=disabled", *given, *overrides]
     done = subprocess.run(command, cwd=ROOT)
     if done.returncode != 0:
         sys.exit(done.returncode)
