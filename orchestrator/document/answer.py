@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -17,6 +18,9 @@ from orchestrator.report import Score
 
 #: Nodes that failed or are blocked, and are listed one by one.
 LISTED = 12
+
+#: Standard errors of a difference within which two rows are not told apart.
+NEAR = 2
 
 
 def decision(material: Material, again: Again) -> Iterator[Block]:
@@ -40,12 +44,15 @@ def decision(material: Material, again: Again) -> Iterator[Block]:
     best = ranked[0]
     start = material.rows.starts.get(best, best.removesuffix("+RL"))
     so_far = "" if len(scores) == len(ends) else f" so far ({len(scores)} of {len(ends)} rows after RL are there)"
+    close = [_start(material, name) for name in ranked[1:] if not _apart(scores[best], scores[name])]
+    or_from = f" or one of the {len(close)} that cannot be told from it" if close else ""
     yield Paragraph(
-        f"Start RL from {start}: after RL its {_called(column)} is {scores[best]} %, the highest of {len(scores)} rows"
-        f"{so_far}.",
+        f"Start RL from {start}{or_from}: after RL its {_called(column)} is {scores[best]} %, the highest of "
+        f"{len(scores)} rows{so_far}.",
         "lead",
     )
-    yield Items(list(_comparisons(material, ranked, scores, column)))
+    within = [f"Within {NEAR} standard errors of the difference: {', '.join(close)}."] if close else []
+    yield Items([*within, *_comparisons(material, ranked, scores, column)])
     yield Paragraph(
         "The best row was found on the same problems that it is reported on, so its lead is flattered, the more so the "
         "more rows there are; the intervals are of 95 % each, not of all together.",
@@ -95,6 +102,13 @@ def _comparisons(material: Material, ranked: list[str], scores: dict[str, Score]
         if found is None:
             continue
         yield f"{_changed(material, variant, reference, name)} the {_called(column)} by {_points(found)}."
+
+
+def _apart(best: Score, other: Score) -> bool:
+    """Whether the best can be told from another one, as if they were of different problems."""
+    if best.error is None or other.error is None:
+        return False
+    return best.mean - other.mean > NEAR * math.hypot(best.error, other.error)
 
 
 def _changed(material: Material, variant: str, reference: str, name: str) -> str:

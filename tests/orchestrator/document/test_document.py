@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.document import html, markdown
+from orchestrator.document import answer, html, markdown
 from orchestrator.document.blocks import Cell, Document, Missing, Table
 from orchestrator.document.figures import gallery
+from orchestrator.report import Score
 from tests.orchestrator.document.synthetic import TOKENS, Synthetic
 from tests.orchestrator.test_page import Parsed
 
@@ -137,10 +138,17 @@ def test_the_answer_is_the_row_with_the_highest_average(document: Document) -> N
     found = rows(document, "all")
     best = max((name for name in found if name.endswith("+RL")), key=lambda name: float(found[name]["avg"].text))
     text = markdown.render(document)
-    assert (
-        f"**Start RL from {best.removesuffix('+RL')}: after RL its overall average is {found[best]['avg'].text}" in text
-    )
+    assert f"**Start RL from {best.removesuffix('+RL')}" in text
+    assert f"after RL its overall average is {found[best]['avg'].text}" in text
     assert "Rejuvenating OverSFT (Rejuvenation) changes the overall average by" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "apart"),
+    [(Score(0.84, 0.03), True), (Score(0.86, 0.03), False), (Score(0.5, None), False)],
+)
+def test_rows_within_two_standard_errors_of_the_difference_are_not_told_apart(other: Score, apart: bool) -> None:
+    assert answer._apart(Score(0.95, 0.04), other) == apart
 
 
 @pytest.mark.usefixtures("undrawn")
