@@ -205,7 +205,9 @@ def _sweep(command: Command) -> int:
         study = _study(members)
         batch = replace(command, flags=command.flags | {"--wait"}, shows=False) if search else command
         codes.append(VERBS[command.verb].act(study, batch))
-        return [report.objective(member.experiment, member.graph, study.store) for member in asked]
+        first = {member.number: member for member in reversed(asked)}  # of several seeds, which a search has not
+        scored = [first[number] for number in sorted(first)]
+        return [report.objective(member.experiment, member.graph, study.store) for member in scored]
 
     try:
         found = config.sweep(command.overrides, act)
@@ -228,6 +230,9 @@ def _check_search(command: Command, asked: list[sweep.Member]) -> None:
         raise ConfigError(
             [f"{command.verb}: a search chooses members by the scores of those before; it can only be run"]
         )
+    seeds = next((member.experiment.seeds for member in asked if member.experiment.seeds), None)
+    if seeds:
+        raise ConfigError([f"seeds={seeds}: a search has one seed; set 'seeds=[]' and seed"])
     if any(member.experiment.objective is None for member in asked):
         example = "'objective={variant:Rejuvenation+RL,benchmark:tiny_validation}'"
         raise ConfigError([f"objective: has no value; a search needs one, for example {example}"])

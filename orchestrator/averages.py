@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator import report, tables
 from orchestrator.experiment import Experiment
 from orchestrator.report import Numbers, Score, Scores
+from orchestrator.solved import Solved
 from orchestrator.tables import MISSING
 
 #: Numbers of scores.json -> their columns. All are shares, except the last.
@@ -46,20 +47,33 @@ class Averages:
         ]
 
 
-def table(experiment: Experiment, scores: Scores) -> Averages:
-    """The averages of these scores."""
+def table(experiment: Experiment, scores: Scores, solved: Solved | None = None) -> Averages:
+    """The averages of these scores, over the seeds of each name that is shown."""
+    columns = report.columns_of(experiment)
     rows: dict[str, dict[str, Row]] = {}
-    for column, members in report.columns_of(experiment).items():
+    for column, members in columns.items():
         if not members:
             continue
         rows[column] = {}
-        for variant in experiment.variants:
-            if column == "avg":
-                parts = [rows[member][variant] for member in members]
-                rows[column][variant] = {name: report.average(part[name] for part in parts) for name in SHOWN}
+        for shown, variants in experiment.replicas.items():
+            if len(variants) > 1:
+                rows[column][shown] = {
+                    name: report.pooled(variants, name, _weights(columns, column, name, scores), scores, solved)
+                    for name in SHOWN
+                }
+            elif column == "avg":
+                parts = [rows[member][shown] for member in members]
+                rows[column][shown] = {name: report.average(part[name] for part in parts) for name in SHOWN}
             else:
-                rows[column][variant] = _averaged([scores.get((variant, member)) for member in members])
+                rows[column][shown] = _averaged([scores.get((variants[0], member)) for member in members])
     return Averages(rows)
+
+
+def _weights(columns: Mapping[str, list[str]], column: str, number: str, scores: Scores) -> dict[str, float]:
+    """Benchmark -> its weight in an average; one sample has no gap: benchmarks with K = 1 are not in its average."""
+    alone = {name for (_, name), found in scores.items() if number == "gap" and found.get("k") == 1}
+    with_gap = {name: [each for each in members if each not in alone] for name, members in columns.items()}
+    return report.weights(with_gap, column) if with_gap[column] else {}
 
 
 def write(result: Averages, folder: Path) -> list[Path]:
@@ -98,4 +112,4 @@ def _flat(row: Row) -> dict[str, float | None]:
 def _cell(name: str, score: Score | None) -> str:
     if score is None:
         return MISSING
-    return f"{score.mean:.0f}" if name == "mean_tokens" else str(score)
+    return f"{score.mean:.0f}{score.partly}" if name == "mean_tokens" else str(score)

@@ -11,7 +11,7 @@ import copy
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,12 +54,14 @@ class Composed:
         overrides: what the command line itself sets of the stages: stage -> field -> text.
         errors: one message for each override that does not fit; `config` is composed without those.
         values: what the sweep varies, key -> text; empty if this is no member of a sweep.
+        replicas: the same with each of its `seeds`, which are then among their values; empty if it has none.
     """
 
     config: dict[str, Any]
     overrides: dict[str, dict[str, str]]
     errors: list[str]
     values: dict[str, str] = field(default_factory=dict)
+    replicas: tuple[Composed, ...] = ()
 
 
 class Unscored(Exception):
@@ -138,7 +140,8 @@ def members(master: DictConfig, loader: ConfigLoader, chosen: Sequence[Sequence[
         varied = [override for override in overrides if override.get_key_element() not in fixed]
         composed = composer.composed([override for override in overrides if override not in varied], varied)
         values = {override.get_key_element(): override.get_value_element_as_str() for override in varied}
-        found.append(replace(composed, values=values))
+        replicas = tuple(replace(each, values={**values, **each.values}) for each in composed.replicas)
+        found.append(replace(composed, values=values, replicas=replicas))
     return found
 
 
@@ -169,12 +172,11 @@ class _Composer:
         config = copy.deepcopy(base)
         for override in fitting:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        try:
-            plain = OmegaConf.to_container(config, resolve=True)
-        except OmegaConfBaseException as error:
-            return Composed({}, stages, [*errors.values(), f"{error.full_key}: {_one_line(error)}"])
-        assert isinstance(plain, dict)
-        return Composed({str(key): value for key, value in plain.items()}, stages, list(errors.values()))
+        seeds = _seeds(config)
+        if seeds:
+            errors |= {seed: _beside(seed, seeds) for seed in _set([*fixed, *varied], "seed")}
+        whole = _resolved(config, stages, list(errors.values()))
+        return replace(whole, replicas=tuple(_replicas(config, seeds, whole)) if whole.config else ())
 
     def _base(self, arguments: list[str]) -> tuple[DictConfig | None, dict[str, str]]:
         """What `arguments` compose to without those that do not fit; those, each with its message."""
@@ -307,6 +309,41 @@ def _is_group(key: str) -> bool:
     """Whether the key of an override chooses an option of a group (`+experiment`, `cluster`, `hydra/sweeper`)."""
     parent, _, name = key.lstrip("+~").rpartition("/")
     return name in GlobalHydra.instance().config_loader().list_groups(parent)
+
+
+def _seeds(config: DictConfig) -> list[int]:
+    """The seeds that a config lists; none if it lists anything else, which whoever reads the config refuses."""
+    found = OmegaConf.select(config, "seeds")
+    seeds = list(found) if OmegaConf.is_list(found) else []
+    return seeds if all(type(seed) is int and seed >= 0 for seed in seeds) else []
+
+
+def _replicas(config: DictConfig, seeds: list[int], whole: Composed) -> Iterator[Composed]:
+    """The config with each of these seeds. What the command line sets in vain, the first one is told alone."""
+    for number, seed in enumerate(seeds):
+        OmegaConf.update(config, "seed", seed)
+        stages = {} if number else whole.overrides
+        yield replace(_resolved(config, stages, whole.errors), values={"seed": str(seed)})
+
+
+def _resolved(config: DictConfig, stages: dict[str, dict[str, str]], errors: list[str]) -> Composed:
+    """A config as plain data; empty, with one error more, if an interpolation does not resolve."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        return Composed({}, stages, [*errors, f"{error.full_key}: {_one_line(error)}"])
+    assert isinstance(plain, dict)
+    return Composed({str(key): value for key, value in plain.items()}, stages, errors)
+
+
+def _set(overrides: list[Override], key: str) -> list[str]:
+    """The overrides that set a key."""
+    return [str(override.input_line) for override in overrides if override.get_key_element().lstrip("+") == key]
+
+
+def _beside(argument: str, seeds: list[int]) -> str:
+    listed = ",".join(map(str, seeds))
+    return f"{argument}: has no effect, since seeds=[{listed}]; set seeds, or 'seeds=[]' and seed"
 
 
 def _own(config: DictConfig) -> DictConfig:

@@ -1,8 +1,9 @@
 """How much better one variant is than another: differences paired by problem, with intervals.
 
 Both variants have answered the same problems, so what is compared is each problem's share of correct samples with its
-own. The problems are the random units. The benchmarks are fixed: an average is over exactly these. Several seeds of a
-variant are not pooled: each is a variant of its own. Intervals cover 95 % each, not all of them together.
+own. The problems are the random units, and the seeds too, where there are several: `orchestrator.estimate` says how. A
+pair of each seed is compared, then these are pooled. The benchmarks are fixed: an average is over exactly these.
+Intervals cover 95 % each, not all of them together.
 """
 
 from __future__ import annotations
@@ -13,41 +14,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import report, tables
+from orchestrator import estimate, report, tables
+from orchestrator.estimate import Shares, Unpaired
+from orchestrator.experiment import Difference as Sides
 from orchestrator.experiment import Experiment
 from orchestrator.graph import Graph
+from orchestrator.solved import Solved
 from orchestrator.tables import MISSING
 from stages.store import Store
-
-#: Coverage of the intervals.
-COVERAGE = 0.95
-
-#: Ids that a message names.
-NAMED = 5
-
-#: Id of a problem -> its share of correct samples.
-Shares = Mapping[str, float]
-
-
-class Unpaired(Exception):
-    """Two evaluations cannot be compared, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A mean difference of shares, with its standard error and the degrees of freedom of that."""
+    """A mean difference of shares, with its standard error and the degrees of freedom of that.
+
+    Attributes:
+        seeds: over how many pairs it is the mean.
+        bootstrap: the interval of the cluster bootstrap, beside that of Student's t; None for one seed.
+    """
 
     mean: float
     error: float
     freedom: float
     problems: int
+    seeds: int = 1
+    bootstrap: tuple[float, float] | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
         """Student's t around the mean."""
-        from scipy.special import stdtrit  # scipy.stats takes a second to import
-
-        half = float(stdtrit(self.freedom, (1 + COVERAGE) / 2)) * self.error
+        half = estimate.quantile(self.freedom) * self.error
         return self.mean - half, self.mean + half
 
     @property
@@ -68,15 +64,27 @@ def paired(variant: Shares, reference: Shares) -> Difference:
     Raises:
         Unpaired: they are not of the same problems, or of one only.
     """
+    check(variant, reference)
+    return mean({id: share - reference[id] for id, share in variant.items()})
+
+
+def check(variant: Shares, reference: Shares) -> None:
+    """Raise Unpaired unless both are of the same problems."""
     alone = sorted(variant.keys() ^ reference.keys())
     if alone:
-        more = f" and {len(alone) - NAMED} more" if len(alone) > NAMED else ""
-        raise Unpaired(f"problems that only one of the two has: {', '.join(alone[:NAMED])}{more}")
-    if len(variant) < 2:
-        raise Unpaired(f"an interval needs two problems, not {len(variant)}")
-    each = [share - reference[id] for id, share in variant.items()]
-    error = statistics.stdev(each) / math.sqrt(len(each))
-    return Difference(mean=statistics.fmean(each), error=error, freedom=len(each) - 1, problems=len(each))
+        raise Unpaired(f"problems that only one of the two has: {estimate.named(alone)}")
+
+
+def mean(apart: Shares) -> Difference:
+    """The mean of the differences of problems.
+
+    Raises:
+        Unpaired: there is one problem only.
+    """
+    if len(apart) < 2:
+        raise Unpaired(f"an interval needs two problems, not {len(apart)}")
+    error = statistics.stdev(apart.values()) / math.sqrt(len(apart))
+    return Difference(mean=statistics.fmean(apart.values()), error=error, freedom=len(apart) - 1, problems=len(apart))
 
 
 def average(differences: Sequence[Difference | None]) -> Difference | None:
@@ -121,35 +129,88 @@ class Differences:
 def table(experiment: Experiment, graph: Graph, store: Store) -> Differences:
     """The differences of whatever is published now."""
     columns = report.columns_of(experiment) if experiment.differences else {}
-    shares: dict[tuple[str, str], Shares | None] = {}
-    rows, errors = {}, []
-    for name, sides in experiment.differences.items():
+    solved, rows, errors = Solved(graph, store), {}, []
+    for name, of in experiment.seeded_differences.items():
+        pairs = [experiment.differences[label] for label in dict.fromkeys(of.values())]
+        made: dict[str, list[Shares]] = {}  # benchmark -> of each pair that is published
+        for column in (column for column, members in columns.items() if not members):
+            try:
+                made[column] = [_apart(solved, sides, column) for sides in pairs]
+            except Unpaired as error:
+                errors.append(f"{name}, {column}: {error}")
         found: dict[str, Difference | None] = {}
         for column, members in columns.items():
-            if members:
+            if len(pairs) > 1:
+                found[column] = _pooled(report.weights(columns, column), made)
+            elif members:
                 found[column] = average([found[member] for member in members])
-                continue
-            try:
-                for cell in [(sides.variant, column), (sides.reference, column)]:
-                    if cell not in shares:
-                        shares[cell] = _shares(graph, store, *cell)
-                ours, theirs = shares[sides.variant, column], shares[sides.reference, column]
-                found[column] = None if ours is None or theirs is None else paired(ours, theirs)
-            except Unpaired as error:
-                found[column] = None
-                errors.append(f"{name}, {column}: {error}")
+            else:
+                found[column] = _alone(made.get(column), f"{name}, {column}", errors)
         rows[name] = [found[column] for column in columns]
     return Differences(list(columns), rows, errors)
+
+
+def _apart(solved: Solved, sides: Sides, benchmark: str) -> Shares:
+    """Variant minus reference, problem by problem; empty if one is not published.
+
+    Raises:
+        Unpaired: they are not of the same problems.
+    """
+    ours, theirs = solved.shares(sides.variant, benchmark), solved.shares(sides.reference, benchmark)
+    if ours is None or theirs is None:
+        return {}
+    check(ours, theirs)
+    return {id: share - theirs[id] for id, share in ours.items()}
+
+
+def _alone(made: list[Shares] | None, where: str, errors: list[str]) -> Difference | None:
+    """The difference of one pair on one benchmark."""
+    if not made or not made[0]:
+        return None
+    try:
+        return mean(made[0])
+    except Unpaired as error:
+        errors.append(f"{where}: {error}")
+        return None
+
+
+def _pooled(weights: Mapping[str, float], made: Mapping[str, list[Shares]]) -> Difference | None:
+    """The mean over those pairs that are published on all of these benchmarks; None if there is none."""
+    if not weights.keys() <= made.keys():
+        return None
+    pairs = [number for number in range(len(made[next(iter(weights))])) if all(made[name][number] for name in weights)]
+    if not pairs:
+        return None
+    parts = [(weight, [made[name][number] for number in pairs]) for name, weight in weights.items()]
+    try:
+        found = estimate.crossed(parts)
+    except Unpaired:
+        return None
+    if found.error is None or found.freedom is None:
+        return None
+    problems = sum(len(shares[0]) for _, shares in parts)
+    return Difference(
+        mean=found.mean,
+        error=found.error,
+        freedom=found.freedom,
+        problems=problems,
+        seeds=found.seeds,
+        bootstrap=found.bootstrap,
+    )
 
 
 def write(result: Differences, experiment: Experiment, folder: Path) -> list[Path]:
     """Write `differences.md` (points) and `differences.csv` (shares, a row for each difference and column)."""
     head = ["difference", "variant", "reference", "benchmark", "problems", *FIELDS]
+    shown = {label: name for name, of in experiment.seeded_variants.items() for label in of.values()}
+    sides = {
+        name: experiment.differences[next(iter(of.values()))] for name, of in experiment.seeded_differences.items()
+    }
     rows = [
         {
             "difference": name,
-            "variant": experiment.differences[name].variant,
-            "reference": experiment.differences[name].reference,
+            "variant": shown[sides[name].variant],
+            "reference": shown[sides[name].reference],
             "benchmark": column,
             "problems": each.problems,
             **as_fields(each),
@@ -165,31 +226,11 @@ def write(result: Differences, experiment: Experiment, folder: Path) -> list[Pat
 
 
 #: What `as_fields` gives.
-FIELDS = ("mean", "se", "df", "low", "high", "verdict")
+FIELDS = ("mean", "se", "df", "low", "high", "verdict", "seeds", "bootstrap_low", "bootstrap_high")
 
 
-def as_fields(difference: Difference) -> dict[str, str | float]:
+def as_fields(difference: Difference) -> dict[str, str | float | None]:
     """A difference for programs."""
+    ends = difference.bootstrap or (None, None)
     values = (difference.mean, difference.error, difference.freedom, *difference.interval, difference.verdict)
-    return dict(zip(FIELDS, values, strict=True))
-
-
-def _shares(graph: Graph, store: Store, variant: str, benchmark: str) -> Shares | None:
-    """The shares of a variant on a benchmark; None if they are not published.
-
-    Raises:
-        Unpaired: the artifact does not say them.
-    """
-    node = graph.scores.get((variant, benchmark))
-    folder = None if node is None else store.find(node.stage, node.fingerprint)
-    if folder is None:
-        return None
-    import pyarrow.parquet as pq
-
-    try:
-        file, columns = folder / "problems.parquet", ["id", "samples", "correct"]
-        found = pq.read_table(file, columns=columns, partitioning=None).to_pydict()  # a = in a path is no column
-    except (OSError, ValueError) as error:
-        raise Unpaired(f"{folder}: no shares of its problems ({error})") from None
-    counts = zip(found["correct"], found["samples"], strict=True)
-    return dict(zip(found["id"], (correct / samples for correct, samples in counts), strict=True))
+    return dict(zip(FIELDS, (*values, difference.seeds, *ends), strict=True))

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
 from orchestrator import clusters
+from orchestrator.claim import Claim
 from orchestrator.refusal import ConfigError, instead, parse
 from stages import contract, rows
 
@@ -24,6 +25,9 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 #: The kinds of data source that a chain starts with; each is a key of the config.
 DATA = ("demonstrations", "problems", "calibration")
+
+#: Name that a table shows -> seed -> what has that seed.
+Seeded = dict[str, dict[int, str]]
 
 #: What a diagnosis calls the model that every chain starts from.
 BASE = "base"
@@ -127,6 +131,12 @@ class Experiment:
         variants: name -> chain; each is a row of the result table.
         diagnoses: name -> what is compared; each is a row of the table of diagnoses.
         differences: name -> the variants whose scores are compared; each is a column of the table of differences.
+        question: what it asks, in a sentence or two.
+        protocol: how its settings were chosen and its runs made, in paragraphs, for whoever weighs the result.
+        claims: name -> what the study is to hold against its numbers.
+        seed, seeds: the seed, and those with which it is replicated; no seeds if it has one alone.
+        seeded_variants: name that a table shows -> seed -> the variant of that seed.
+        seeded_differences, seeded_diagnoses: the same of those.
         data: kind -> data source, for those kinds of `DATA` that the experiment gives.
         objective: what a search maximises, if it is one.
         stages: stage -> its fields, as the config has them after the command line.
@@ -140,12 +150,25 @@ class Experiment:
     variants: dict[str, list[Step]]
     diagnoses: dict[str, Diagnosis]
     differences: dict[str, Difference]
+    question: str
+    protocol: str
+    claims: dict[str, Claim]
+    seed: int
+    seeds: list[int]
+    seeded_variants: Seeded
+    seeded_differences: Seeded
+    seeded_diagnoses: Seeded
     data: dict[str, Data]
     benchmarks: dict[str, Benchmark]
     objective: Objective | None
     stages: dict[str, dict[str, Any]]
     cluster: Cluster
     overrides: dict[str, dict[str, str]]
+
+    @property
+    def replicas(self) -> dict[str, list[str]]:
+        """Name that a table shows -> its variants, in the order of seeds; one, where the seed makes no difference."""
+        return {name: list(dict.fromkeys(of.values())) for name, of in self.seeded_variants.items()}
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
@@ -161,7 +184,12 @@ class _Frame(_Place):
     """The keys of the config that are not stages."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    claims: dict[str, Claim] = Field(default_factory=dict)
+    question: str = ""
+    protocol: str = ""
     seed: Annotated[int, Field(ge=0)]
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    replicated: list[str] | None = None
     only: list[str]
     base: Any  # a string or a chain
     checkpoint: str | None
@@ -195,9 +223,16 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     for unknown in set(frame.only) - variants.keys():
         errors.append(f"only: {unknown!r} is not a variant{instead(unknown, variants)}")
     chosen = {name: chain for name, chain in variants.items() if not frame.only or name in frame.only}
-    errors += [*_objective_errors(frame, chosen), *_diagnosis_errors(frame), *_difference_errors(frame)]
+    errors += [*_seed_errors(frame), *_objective_errors(frame, chosen)]
+    errors += [*_diagnosis_errors(frame), *_difference_errors(frame)]
     if errors:
         raise ConfigError(errors)
+    if frame.seeds and frame.seed != frame.seeds[0] and frame.replicated is not None:
+        chosen = {name: chain for name, chain in chosen.items() if name in frame.replicated}
+    diagnoses = {name: each for name, each in frame.diagnoses.items() if each.variants <= chosen.keys()}
+    differences = {
+        name: each for name, each in frame.differences.items() if {each.variant, each.reference} <= chosen.keys()
+    }
     given = {kind: getattr(frame, kind) for kind in DATA if getattr(frame, kind) is not None}
     given.setdefault("calibration", given.get("demonstrations"))
     return Experiment(
@@ -206,10 +241,16 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         base=base,
         checkpoint=frame.checkpoint,
         variants=chosen,
-        diagnoses={name: each for name, each in frame.diagnoses.items() if each.variants <= chosen.keys()},
-        differences={
-            n: each for n, each in frame.differences.items() if {each.variant, each.reference} <= chosen.keys()
-        },
+        diagnoses=diagnoses,
+        differences=differences,
+        question=" ".join(frame.question.split()),
+        protocol="\n\n".join(" ".join(each.split()) for each in frame.protocol.strip().split("\n\n")),
+        claims=frame.claims,
+        seed=frame.seed,
+        seeds=frame.seeds,
+        seeded_variants={name: {frame.seed: name} for name in chosen},
+        seeded_differences={name: {frame.seed: name} for name in differences},
+        seeded_diagnoses={name: {frame.seed: name} for name in diagnoses},
         data={kind: source for kind, source in given.items() if source is not None},
         benchmarks=frame.benchmark,
         objective=frame.objective,
@@ -254,6 +295,17 @@ def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
     if not items:
         errors.append(f"{key}: an empty chain; name at least one stage")
     return steps
+
+
+def _seed_errors(frame: _Frame) -> Iterator[str]:
+    """What is wrong with the seeds: one is there twice, or what has all of them is no variant."""
+    for seed in dict.fromkeys(seed for seed in frame.seeds if frame.seeds.count(seed) > 1):
+        yield f"seeds={frame.seeds}: {seed} is there twice"
+    for name in dict.fromkeys(frame.replicated or []):
+        if name not in frame.variants:
+            yield f"replicated: {name!r} is not a variant{instead(name, frame.variants)}"
+        if frame.replicated is not None and frame.replicated.count(name) > 1:
+            yield f"replicated: {name} is there twice"
 
 
 def _objective_errors(frame: _Frame, variants: Iterable[str]) -> list[str]:

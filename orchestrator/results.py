@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator import averages, contamination, diagnoses, differences, report, tables, view
+from orchestrator import averages, claims, contamination, diagnoses, differences, estimate, report, tables, view
 from orchestrator.averages import Averages
+from orchestrator.claims import Judged
 from orchestrator.command import DONE, Command, Study
 from orchestrator.contamination import Contamination
 from orchestrator.diagnoses import Diagnoses
 from orchestrator.differences import Differences
 from orchestrator.graph import Node
 from orchestrator.report import Score, Scores, Table
+from orchestrator.solved import Solved
 from orchestrator.tables import MISSING
-
-if TYPE_CHECKING:
-    from orchestrator.document.blocks import Missing
-    from orchestrator.document.material import Judged
 
 #: Diagnoses side by side in one table.
 ABREAST = 6
+
+#: Nodes without which there is no verdict, that are named.
+MISSED = 8
 
 #: Columns of the terminal that a difference takes, beside those of the benchmarks' names.
 DIFFERENCE, BENCHMARK = 32, 18
@@ -42,6 +43,7 @@ class Results:
     differences: Differences
     contamination: Contamination
     diagnoses: Diagnoses
+    claims: list[Judged]
 
 
 def verb(study: Study, command: Command) -> int:
@@ -58,7 +60,11 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
     """
     results = _read(study)
     files = _write(results, study)
-    made = None if document is None else _document(results, study, document)
+    made = None
+    if document is not None:
+        from orchestrator.document.made import make
+
+        made = make(study, results, document)
     if made is not None:
         files += made.files
     if as_json:
@@ -74,7 +80,10 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
         what = "share of the problems that occur in the data that is trained on; checked: long enough for an n-gram"
         _show("contamination", what, results.contamination, out)
     if results.diagnoses.found:
-        _show("diagnosis", "what diagnoses measured", results.diagnoses, out, abreast=ABREAST)
+        what = "what diagnoses measured" + (" (± standard error over seeds)" if study.experiment.seeds else "")
+        _show("diagnosis", what, results.diagnoses, out, abreast=ABREAST)
+    if results.claims:
+        _show_claims(results.claims, out)
     if files:
         folder = study.store.reports(study.experiment.name)
         names = " ".join(escape(file.name) for file in files if file.parent == folder)
@@ -86,7 +95,9 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
 def _show_scores(results: Results, out: Console) -> None:
     """What comes from the evaluations."""
     tables.show(results.table.head, results.table.cells(), out)
-    out.print("pass@1 in percent ± standard error")
+    several = any(each.seeds[1] > 1 for row in results.table.rows.values() for each in row if each)
+    behind = ", over seeds and problems; (1/3): of one of three seeds so far" if several else ""
+    out.print(f"pass@1 in percent ± standard error{behind}")
     if results.averages.rows:
         what = (
             "averages of the benchmarks (the gap: of those with K > 1) in percent; tokens: mean length of a completion"
@@ -100,6 +111,17 @@ def _show_scores(results: Results, out: Console) -> None:
         _show("difference", what, results.differences, out, abreast=max(1, (out.width - BENCHMARK) // DIFFERENCE))
     for error in results.differences.errors:
         out.print(f"error: {escape(error)}", soft_wrap=True)
+
+
+def _show_claims(judged: list[Judged], out: Console) -> None:
+    """The verdicts, the rule in a line, and what is missing for those that are open."""
+    tables.show(claims.head(), claims.cells(judged), out, names=1)
+    out.print(f"interval: {estimate.NAME}; a verdict needs all seeds, and two at least")
+    missing = list(dict.fromkeys(each for claim in judged for each in claim.missing))
+    if missing:
+        more = f" and {len(missing) - MISSED} more" if len(missing) > MISSED else ""
+        out.print(f"missing for verdicts: {escape(', '.join(missing[:MISSED]))}{more}", soft_wrap=True)
+        out.print("the same command with run in place of report makes them")
 
 
 def _show(
@@ -120,55 +142,16 @@ def _show(
     out.print(escape(what))
 
 
-@dataclass(frozen=True)
-class Made:
-    """A document that was written, and what is missing in it."""
-
-    state: str
-    missing: list[Missing]
-    files: list[Path]
-
-    def said(self) -> str:
-        """Where it is, in a line."""
-        more = f"; {len(self.missing)} things are missing in it, and it says which commands make them"
-        return f"report, {self.state}: {self.files[0]}{more if self.missing else ''}"
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "html": str(self.files[0]),
-            "state": self.state,
-            "missing": [asdict(each) for each in self.missing],
-        }
-
-
-def _document(results: Results, study: Study, overrides: Sequence[str]) -> Made:
-    """Write everything as a document."""
-    from orchestrator.document import contents, files
-    from orchestrator.document.material import Tables
-
-    tables = Tables(
-        scores=results.scores,
-        table=results.table,
-        averages=results.averages,
-        differences=results.differences,
-        contamination=results.contamination,
-        diagnoses=results.diagnoses,
-    )
-    claims: list[Judged] = []  # what `orchestrator.claims` judges of this study
-    document = contents.document(study, tables, claims, overrides)
-    written = files.write(document, study.store.reports(study.experiment.name))
-    return Made(document.state, document.missing(), written)
-
-
 def _read(study: Study) -> Results:
-    scores = report.scores_of(study.experiment, study.graph, study.store)
+    scores, solved = report.scores_of(study.experiment, study.graph, study.store), Solved(study.graph, study.store)
     return Results(
         scores=scores,
-        table=report.table(study.experiment, scores),
-        averages=averages.table(study.experiment, scores),
+        table=report.table(study.experiment, scores, solved),
+        averages=averages.table(study.experiment, scores, solved),
         differences=differences.table(study.experiment, study.graph, study.store),
         contamination=contamination.table(study.graph, study.store),
-        diagnoses=diagnoses.table(study.graph, study.store),
+        diagnoses=diagnoses.table(study.graph, study.store, study.experiment.seeded_diagnoses),
+        claims=claims.judge(study),
     )
 
 
@@ -181,6 +164,7 @@ def _write(results: Results, study: Study) -> list[Path]:
         (results.differences.columns, lambda: differences.write(results.differences, experiment, folder)),
         (results.contamination.found, lambda: contamination.write(results.contamination, folder)),
         (results.diagnoses.found, lambda: diagnoses.write(results.diagnoses, folder)),
+        (results.claims, lambda: claims.write(results.claims, folder)),
     ]
     if any(found for found, _ in wanted):
         folder.mkdir(parents=True, exist_ok=True)
@@ -216,13 +200,21 @@ def _as_json(results: Results, study: Study, files: list[Path]) -> dict[str, Any
             for (name, kind), summary in results.contamination.found.items()
         ],
         "diagnoses": {n: {"path": folders[n], "numbers": numbers} for n, numbers in results.diagnoses.found.items()},
+        "claims": claims.as_json(results.claims),
         "errors": results.differences.errors,
         "files": [str(file) for file in files],
     }
 
 
 def _score(score: Score | None) -> dict[str, float | None] | None:
-    return None if score is None else {"mean": score.mean, "se": score.error}
+    """A score for scripts; over several seeds, with its intervals."""
+    if score is None:
+        return None
+    found = {"mean": score.mean, "se": score.error}
+    if score.interval is None and score.seeds == (1, 1):
+        return found
+    ends = (*(score.interval or (None, None)), *(score.bootstrap or (None, None)), score.seeds[0])
+    return found | dict(zip(("low", "high", "bootstrap_low", "bootstrap_high", "seeds"), ends, strict=True))
 
 
 def _places(study: Study) -> dict[str, str | None]:

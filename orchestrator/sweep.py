@@ -6,47 +6,53 @@ says for which values: `Rejuvenation+RL@alpha=0.4,rho=0.01`.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator import chains, experiment
 from orchestrator.config import Composed
-from orchestrator.experiment import DATA, Benchmark, Diagnosis, Difference, Experiment, Step
+from orchestrator.experiment import DATA, Difference, Experiment, Seeded
 from orchestrator.graph import Context, Graph, Node
+from orchestrator.labels import Names, Values
 from orchestrator.refusal import ConfigError
 from orchestrator.sources import Sources
 
 Key = TypeVar("Key", bound=Hashable)
 
-#: Characters of a label that say for which values it is; a folder's name has at most 255 bytes.
-LONGEST = 100
-
-#: key -> text, as on the command line.
-Values = Mapping[str, str]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One choice of the values that a sweep varies, with its own experiment and graph."""
+    """One choice of the values that a sweep varies, with its own experiment and graph.
+
+    Attributes:
+        values: what tells it apart from the others; its seed too, if it is one of several replicas.
+        number: which of the command line's members it is; its replicas have the same.
+    """
 
     values: Values
     experiment: Experiment
     graph: Graph
+    number: int = 0
+
+    @property
+    def swept(self) -> Values:
+        """The values that the command line varies."""
+        return {key: text for key, text in self.values.items() if key != "seed" or not self.experiment.seeds}
 
 
 def read(composed: Sequence[Composed]) -> list[Member]:
-    """The members of a sweep.
+    """The members of a sweep, each with all of its replicas.
 
     Raises:
         ConfigError: with every error of every member, equal ones once.
     """
-    errors = _Errors([each.values for each in composed])
+    every = [(number, each) for number, whole in enumerate(composed) for each in whole.replicas or (whole,)]
+    errors = _Errors([each.values for _, each in every])
     experiments: dict[int, Experiment] = {}
-    for number, each in enumerate(composed):
+    for number, (_, each) in enumerate(every):
         errors.note(each.errors, number)
         with errors.of(number):
             if each.config:
@@ -58,7 +64,8 @@ def read(composed: Sequence[Composed]) -> list[Member]:
     for number, found in experiments.items():
         with errors.of(number):
             graph = chains.expand(found, sources[found.store])
-            members.append(Member(values=composed[number].values, experiment=found, graph=graph))
+            of, each = every[number]
+            members.append(Member(values=each.values, experiment=found, graph=graph, number=of))
     errors.refuse()
     return members
 
@@ -68,36 +75,55 @@ def merge(members: Sequence[Member]) -> tuple[Experiment, Graph]:
 
     Tables of a sweep lie beside those of the study, in a folder that names what is swept: `tiny_math@alpha,rho`.
     """
-    first, names = members[0].experiment, _Names([member.values for member in members])
-    merged = replace(first, name=f"{first.name}@{names.keys}" if names.keys else first.name)
+    first, names = members[0].experiment, Names([member.values for member in members])
+    swept = Names([member.swept for member in members]).keys
+    merged = replace(first, name=f"{first.name}@{swept}" if swept else first.name)
     if len(members) == 1:
         return merged, members[0].graph
-    graph = _nodes(members, names)
-    rows = _rows(members)
-    suffixes = names.tell_apart({row: (row[0], holders) for row, holders in rows.items()})
-    variants: dict[str, list[Step]] = {}
-    benchmarks: dict[str, Benchmark] = {}
+    graph, rows = _nodes(members, names), _rows(members)
+    labels = names.labels({row: (row[0], holders) for row, holders in rows.items()})
     for row, holders in rows.items():
-        variant, member, label = row[0], members[holders[0]], row[0] + suffixes[row]
-        variants[label] = member.experiment.variants[variant]
-        graph.variants[label] = _moved(member.graph.variants[variant], graph)
-        for name, benchmark in member.experiment.benchmarks.items():
-            benchmarks.setdefault(name, benchmark)
-            graph.scores[label, name] = graph.nodes[member.graph.scores[variant, name].fingerprint]
+        variant, member = row[0], members[holders[0]]
+        graph.variants[labels[row]] = _moved(member.graph.variants[variant], graph)
+        for name in member.experiment.benchmarks:
+            graph.scores[labels[row], name] = graph.nodes[member.graph.scores[variant, name].fingerprint]
     compared = _held(member.graph.diagnoses for member in members)
-    apart = names.tell_apart({row: (row[0], holders) for row, holders in compared.items()})
-    diagnoses: dict[str, Diagnosis] = {}
-    for row, holders in compared.items():
-        name, key = row
-        diagnoses[name + apart[row]] = members[holders[0]].experiment.diagnoses[name]
-        graph.diagnoses[name + apart[row]] = graph.nodes[key]
+    diagnoses = names.labels({row: (row[0], holders) for row, holders in compared.items()})
+    graph.diagnoses = {diagnoses[row]: graph.nodes[row[1]] for row in compared}
     graph.contamination = _searched(members, names, graph)
     graph.sort()
-    labels = {(row[0], number): row[0] + suffixes[row] for row, holders in rows.items() for number in holders}
-    differences = _paired(members, labels, names)
+    pairs = _paired(members, {(row[0], number): labels[row] for row, holders in rows.items() for number in holders})
+    differences = names.labels({row: (row[0], holders) for row, holders in pairs.items()})
     return replace(
-        merged, variants=variants, benchmarks=benchmarks, diagnoses=diagnoses, differences=differences
+        merged,
+        variants={labels[row]: members[holders[0]].experiment.variants[row[0]] for row, holders in rows.items()},
+        benchmarks={name: each for member in reversed(members) for name, each in member.experiment.benchmarks.items()},
+        diagnoses={
+            diagnoses[row]: members[holders[0]].experiment.diagnoses[row[0]] for row, holders in compared.items()
+        },
+        differences={differences[row]: row[1] for row in pairs},
+        seeded_variants=_seeded(members, rows, labels),
+        seeded_differences=_seeded(members, pairs, differences),
+        seeded_diagnoses=_seeded(members, compared, diagnoses),
     ), graph
+
+
+def _seeded(members: Sequence[Member], held: Mapping[tuple[str, Any], list[int]], labels: Mapping[Any, str]) -> Seeded:
+    """Shown name -> seed -> label, of (plain name, what it is) -> the members that have it.
+
+    What differs in its seed alone is shown as one; what differs in a value of the sweep is told apart by that.
+    """
+    found: dict[tuple[str, tuple[int, ...]], list[Any]] = {}
+    for row, holders in held.items():
+        numbers = tuple(dict.fromkeys(members[holder].number for holder in holders))
+        found.setdefault((row[0], numbers), []).append(row)
+    values = {member.number: member.swept for member in members}
+    order = {number: place for place, number in enumerate(values)}
+    shown = Names(list(values.values())).labels({key: (key[0], [order[number] for number in key[1]]) for key in found})
+    return {
+        shown[key]: {members[holder].experiment.seed: labels[row] for row in rows for holder in held[row]}
+        for key, rows in found.items()
+    }
 
 
 def _differences(experiments: Iterable[Experiment]) -> Iterator[str]:
@@ -111,7 +137,7 @@ def _differences(experiments: Iterable[Experiment]) -> Iterator[str]:
         yield "cluster: differs among the members; a sweep runs on one cluster; run once for each"
 
 
-def _nodes(members: Sequence[Member], names: _Names) -> Graph:
+def _nodes(members: Sequence[Member], names: Names) -> Graph:
     """The nodes of all members, inputs before what reads them, each once and labelled for those that have it."""
     held: dict[str, tuple[Node, list[int]]] = {}
     for number, member in enumerate(members):
@@ -160,74 +186,33 @@ def _held(members: Iterable[Mapping[Key, Node]]) -> dict[tuple[Key, str], list[i
     return {(name, key): holders for name, keys in found.items() for key, holders in keys.items()}
 
 
-def _searched(members: Sequence[Member], names: _Names, graph: Graph) -> dict[tuple[str, str], Node]:
+def _searched(members: Sequence[Member], names: Names, graph: Graph) -> dict[tuple[str, str], Node]:
     """What looks for the problems of benchmarks in data; where that differs, the kind of data says for which values."""
     held = _held(member.graph.contamination for member in members)
     apart = names.tell_apart({row: (row[0], holders) for row, holders in held.items()})
     return {(benchmark, kind + apart[(benchmark, kind), key]): graph.nodes[key] for (benchmark, kind), key in held}
 
 
-def _paired(members: Sequence[Member], labels: Mapping[tuple[str, int], str], names: _Names) -> dict[str, Difference]:
-    """The differences of all members, between rows as they are labelled: (variant, member) -> label."""
+def _paired(
+    members: Sequence[Member], labels: Mapping[tuple[str, int], str]
+) -> dict[tuple[str, Difference], list[int]]:
+    """(name, difference between rows as they are labelled) -> the members that have it, name by name.
+
+    `labels` are of (variant, member).
+    """
     found: dict[str, dict[Difference, list[int]]] = {}
     for number, member in enumerate(members):
         for name, each in member.experiment.differences.items():
             pair = replace(each, variant=labels[each.variant, number], reference=labels[each.reference, number])
             found.setdefault(name, {}).setdefault(pair, []).append(number)
-    held = {(name, pair): holders for name, pairs in found.items() for pair, holders in pairs.items()}
-    apart = names.tell_apart({row: (row[0], holders) for row, holders in held.items()})
-    return {row[0] + apart[row]: row[1] for row in held}
-
-
-class _Names:
-    """What tells members of a sweep apart: the values, of the keys that have several, by the last word of the key."""
-
-    def __init__(self, members: Sequence[Values]) -> None:
-        self._members = members
-        every = dict.fromkeys(key for values in members for key in values)
-        last = [_last(key) for key in every]
-        self._short = {key: _last(key) if last.count(_last(key)) == 1 else key.lstrip("+~") for key in every}
-        self._several = [key for key in every if len({values.get(key) for values in members}) > 1]
-
-    @property
-    def keys(self) -> str:
-        """All keys that the sweep names, also those that have one value so far."""
-        return ",".join(self._short.values())
-
-    def shared(self, holders: Sequence[int]) -> dict[str, str]:
-        """The values that these members have in common, and others have not."""
-        if len(holders) == len(self._members):
-            return {}
-        first, *rest = (self._members[number] for number in holders)
-        keys = [key for key in self._several if key in first]
-        return {key: first[key] for key in keys if all(values.get(key) == first[key] for values in rest)}
-
-    def text(self, values: Values) -> str:
-        """`alpha=0.4,rho=0.01`; the end of a long one is a hash, because names of folders are made of it."""
-        whole = ",".join(f"{self._short[key]}={text}" for key, text in values.items())
-        return whole if len(whole) <= LONGEST else f"{whole[:LONGEST]}~{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
-
-    def tell_apart(self, held: Mapping[Key, tuple[Hashable, list[int]]]) -> dict[Key, str]:
-        """What to put behind each plain label, of (plain label, the members that have it): nothing if it is alone."""
-        alike: dict[Hashable, list[Key]] = {}
-        for key, (plain, _) in held.items():
-            alike.setdefault(plain, []).append(key)
-        suffixes: dict[Key, str] = {}
-        for keys in alike.values():
-            texts = [self.text(self.shared(held[key][1])) if len(keys) > 1 else "" for key in keys]
-            for key, text in zip(keys, texts, strict=True):
-                holders = held[key][1]
-                if len(holders) < len(self._members) and len(keys) > 1 and (not text or texts.count(text) > 1):
-                    text = self.text({name: self._members[holders[0]][name] for name in self._several})
-                suffixes[key] = f"@{text}" if text else ""
-        return suffixes
+    return {(name, pair): holders for name, pairs in found.items() for pair, holders in pairs.items()}
 
 
 class _Errors:
     """The messages of all members, each with the members that have it."""
 
     def __init__(self, members: Sequence[Values]) -> None:
-        self._names = _Names(members)
+        self._names = Names(members)
         self._found: dict[str, list[int]] = {}
 
     def __bool__(self) -> bool:
@@ -255,7 +240,3 @@ class _Errors:
         shared = self._names.shared(holders).items()
         unsaid = {key: text for key, text in shared if f"{key.lstrip('+~')}={text}" not in message}
         return f"{message} (where {self._names.text(unsaid)})" if unsaid else message
-
-
-def _last(key: str) -> str:
-    return key.lstrip("+~").rpartition(".")[2]

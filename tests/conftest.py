@@ -50,7 +50,20 @@ def study(
 
     `outside` are the sources, such as `base`; `train` are fields of toy_train.
     """
-    plain = {
+    read = experiments.read(composed(store, variants, cluster, outside, **train), overrides or {})
+    made = Store(store)
+    return read, chains.expand(read, Sources(store)), made
+
+
+def composed(
+    store: Path,
+    variants: dict[str, list[Any]] | None = None,
+    cluster: dict[str, Any] | None = None,
+    outside: dict[str, Any] | None = None,
+    **train: Any,
+) -> dict[str, Any]:
+    """The config of a toy study, as Hydra would compose it."""
+    return {
         "name": "toy",
         "seed": 0,
         "store": str(store),
@@ -77,9 +90,6 @@ def study(
         "toy_shell": {},
         **(outside or {}),
     }
-    read = experiments.read(plain, overrides or {})
-    made = Store(store)
-    return read, chains.expand(read, Sources(store)), made
 
 
 def carry_out(

@@ -29,6 +29,11 @@ def test_the_tiny_studies_need_no_hub(
     assert "unresolved" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_says_what_it_asks(experiment: str) -> None:
+    assert yaml.safe_load((CONF / "experiment" / f"{experiment}.yaml").read_text())["question"]
+
+
 @pytest.mark.parametrize("file", sorted(CONF.glob("*/*.yaml")), ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_file_opens_with_a_comment_that_says_what_it_is(file: Path) -> None:
     lines = file.read_text().splitlines()

@@ -5,13 +5,13 @@ What a chain is comes from the configs of its nodes, never from its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from orchestrator.command import Study
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import Experiment, Seeded
 from orchestrator.graph import Graph, Node
 
 #: Name that is shown -> what it is made of, one for each seed.
@@ -20,22 +20,21 @@ Replicas = Mapping[str, list[str]]
 
 def variants(experiment: Experiment) -> Replicas:
     """The rows of the result table, each with its variants."""
-    return _replicas(experiment, "replicas", experiment.variants)
+    return experiment.replicas
 
 
 def diagnoses(experiment: Experiment) -> Replicas:
     """The diagnoses that are shown as one."""
-    return _replicas(experiment, "replicas_of_diagnoses", experiment.diagnoses)
+    return _members(experiment.seeded_diagnoses)
 
 
 def differences(experiment: Experiment) -> Replicas:
     """The differences that are shown as one."""
-    return _replicas(experiment, "replicas_of_differences", experiment.differences)
+    return _members(experiment.seeded_differences)
 
 
-def _replicas(experiment: Experiment, name: str, of: Iterable[str]) -> Replicas:
-    found: Replicas = getattr(experiment, name, None) or {each: [each] for each in of}
-    return found
+def _members(seeded: Seeded) -> Replicas:
+    return {name: list(dict.fromkeys(of.values())) for name, of in seeded.items()}
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator import sweep
 from orchestrator.command import Study
+from orchestrator.config import Composed
 from orchestrator.graph import Node
 from stages import artifact
 from stages.evaluation import files, statistics
 from stages.evaluation.statistics import Sample
 from stages.problems import Problem
-from tests.conftest import study
+from stages.store import Store
+from tests.conftest import composed, study
 
 #: Variant -> its chain.
 VARIANTS: dict[str, list[Any]] = {
@@ -67,14 +70,21 @@ def graded(shares: Mapping[str, float], k: int = 4) -> dict[str, list[Sample]]:
 class Published:
     """The study, and what has been published of it."""
 
-    def __init__(self, store: Path, **outside: Any) -> None:
+    def __init__(self, store: Path, seeds: Sequence[int] = (), **outside: Any) -> None:
+        """A study with these keys of its config; with `seeds`, each has its own training and evaluations."""
         store.mkdir(parents=True)
         benchmarks = {
             name: {"group": GROUPS[name], "data": _data(store.parent / f"{name}.jsonl"), "evaluate": {"k": k}}
             for name, k in SAMPLES.items()
         }
         given = {"benchmark": benchmarks, "evaluate": _EVALUATE, "differences": DIFFERENCES, **outside}
-        self.experiment, self.graph, self.store = study(store, VARIANTS, outside=given)
+        if seeds:
+            plain = composed(store, VARIANTS, outside={**given, "seeds": list(seeds)})
+            members = sweep.read([Composed(plain, {}, [], replicas=tuple(_replica(plain, seed) for seed in seeds))])
+            self.experiment, self.graph = sweep.merge(members)
+            self.store = Store(store)
+        else:
+            self.experiment, self.graph, self.store = study(store, VARIANTS, outside=given)
         self.study = Study(self.experiment, self.graph, self.store)
 
     def k(self, benchmark: str) -> int:
@@ -94,6 +104,24 @@ class Published:
         for name, text in texts.items():
             (draft / name).write_text(text)
         self._publish(self.graph.scores[variant, benchmark], draft)
+
+    def trained(self, variant: str, curve: Sequence[Mapping[str, float]]) -> None:
+        """Publish the training at the end of a chain, with this curve."""
+        node = self.graph.variants[variant]["checkpoint"]
+        assert isinstance(node, Node)
+        draft = self._draft()
+        (draft / "training.jsonl").write_text("".join(json.dumps(step) + "\n" for step in curve))
+        self._publish(node, draft)
+
+    def diagnose(self, name: str, numbers: Mapping[int, Mapping[str, float] | None]) -> None:
+        """Add a diagnosis of each seed to the study; publish those that have numbers."""
+        for seed, summary in numbers.items():
+            label = f"{name}@seed={seed}"
+            node = Node(stage="diagnose", version=1, config={"of": [name, seed]}, inputs={}, label=label)
+            self.graph.diagnoses[label] = node
+            self.experiment.seeded_diagnoses.setdefault(name, {})[seed] = label
+            if summary is not None:
+                self._publish(node, self._draft(), summary)
 
     def search(self, benchmark: str, kind: str, summary: Mapping[str, Any] | None) -> None:
         """Add the search for a benchmark in data to the graph; publish it if there is a summary."""
@@ -121,7 +149,7 @@ class Published:
         draft.mkdir()
         return draft
 
-    def _publish(self, node: Node, draft: Path) -> None:
+    def _publish(self, node: Node, draft: Path, summary: Mapping[str, float] | None = None) -> None:
         final = self.store.final(node.stage, node.label, node.fingerprint)
         final.parent.mkdir(exist_ok=True)
         if final.exists():
@@ -132,10 +160,17 @@ class Published:
             "label": node.label,
             "config": node.config,
             "inputs": {},
-            "summary": {},
+            "summary": dict(summary or {}),
         }
         artifact.publish(draft, final, record)
         self.store.refresh()
+
+
+def _replica(plain: Mapping[str, Any], seed: int) -> Composed:
+    """What a config composes to with one of its seeds."""
+    train, evaluate = {**plain["toy_train"], "rate": seed + 0.5}, {**plain["evaluate"], "seed": seed}
+    config = {**plain, "seed": seed, "toy_train": train, "evaluate": evaluate}
+    return Composed(config, {}, [], values={"seed": str(seed)})
 
 
 def _data(file: Path) -> dict[str, Any]:

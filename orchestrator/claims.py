@@ -1,0 +1,251 @@
+"""Claims and verdicts: whether a study bears out what a paper says, by a rule that was fixed before the numbers.
+
+The rule, for a part of a claim, which is a sum of numbers and the side of 0 where the claim wants it:
+
+    holds           the 95 % interval over seeds lies on the claim's side of 0
+    does not hold   it lies on the other side; or within the margin, on whatever side: no effect worth the name
+    cannot tell     else; and always if a seed's numbers are missing, or if there is one seed only
+
+A claim of several parts holds if all do, and does not hold if one does not. The interval is that of
+`orchestrator.estimate`: Student's t over seeds, and over problems too where the numbers are scores. One seed has an
+interval over its problems at most, which says nothing of another training: it is shown, and no verdict rests on it.
+Each interval covers 95 %, not all of them together. The number of seeds is the experiment's: nothing is judged before
+all of them are there, so that nobody stops when it looks good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator import estimate, tables
+from orchestrator.claim import Claim, Part, Term
+from orchestrator.command import Study
+from orchestrator.estimate import Estimate, Unpaired
+from orchestrator.quantities import Absent, Quantities
+
+Verdict = Literal["holds", "does not hold", "cannot tell"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A claim, or a part of one, with its verdict.
+
+    Attributes:
+        estimate, low, high: the sum of its numbers with its interval, in `unit`; None where they are not known, and
+            for a claim of several parts, which have their own.
+        published: that sum of the paper's own numbers.
+        seeds: how many there are of those that the study is to have.
+        numbers: what the sum is made of, in words; and why there is no verdict, if there is none.
+        missing: nodes that are not published, as `stage/label`.
+        parts: of a claim of several.
+    """
+
+    name: str
+    claim: str
+    source: str
+    verdict: Verdict
+    estimate: float | None
+    low: float | None
+    high: float | None
+    published: float | None
+    unit: str
+    seeds: tuple[int, int]
+    numbers: str
+    missing: list[str]
+    parts: list[Judged]
+
+    @property
+    def interval(self) -> str:
+        """`+2.5 [+0.3, +4.7] points`; MISSING where there is none."""
+        if self.estimate is None:
+            return tables.MISSING
+        ends = f" [{_signed(self.low)}, {_signed(self.high)}]" if self.low is not None else ""
+        return f"{_signed(self.estimate)}{ends} {self.unit}".rstrip()
+
+
+def judge(study: Study) -> list[Judged]:
+    """The verdicts on those claims that a study has the rows for."""
+    found = Quantities(study)
+    known = {
+        name: claim
+        for name, claim in study.experiment.claims.items()
+        if all(found.seeds(term) for part in claim.parts for term in part.terms)
+    }
+    return [_claim(name, claim, found) for name, claim in known.items()]
+
+
+def rule(interval: tuple[float, float] | None, part: Part, seeds: int) -> Verdict:
+    """The verdict on an interval, in the part's unit, over so many seeds."""
+    if interval is None or seeds < 2:
+        return "cannot tell"
+    low, high = interval
+    if -part.margin <= low and high <= part.margin:
+        return "does not hold"
+    if part.expect == "below":
+        low, high = -high, -low
+    return "holds" if low > 0 else "does not hold" if high < 0 else "cannot tell"
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on a claim, of those on its parts."""
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if all(verdict == "holds" for verdict in verdicts) else "cannot tell"
+
+
+def head() -> list[str]:
+    return ["claim", "verdict", "estimate [95 % interval]", "paper", "seeds"]
+
+
+def cells(judged: Sequence[Judged]) -> list[list[str]]:
+    """The verdicts as text, without the head: a line for each claim, its parts below it."""
+    lines = []
+    for each in judged:
+        lines.append([each.claim, each.verdict, *_line(each)])
+        lines += [[f"- {part.claim}", part.verdict, *_line(part)] for part in each.parts]
+    return lines
+
+
+def write(judged: Sequence[Judged], folder: Path) -> list[Path]:
+    """Write `claims.md`, and `claims.csv` with a row for each claim and each part."""
+    rows = [row for each in judged for row in [_row(each, ""), *(_row(part, part.claim) for part in each.parts)]]
+    return [
+        tables.write_markdown(folder / "claims.md", head(), cells(judged), names=2),
+        tables.write_csv(folder / "claims.csv", FIELDS, rows),
+    ]
+
+
+def as_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    return [asdict(each) for each in judged]
+
+
+FIELDS = (
+    *("name", "part", "claim", "source", "verdict", "estimate", "low", "high", "published", "unit", "seeds"),
+    *("seeds_wanted", "interval", "numbers", "missing"),
+)
+
+
+def _claim(name: str, claim: Claim, found: Quantities) -> Judged:
+    parts = [_part(name, claim.source, part, found) for part in claim.parts]
+    if len(parts) == 1:
+        return Judged(**{**_fields(parts[0]), "claim": claim.claim, "parts": []})
+    return Judged(
+        name=name,
+        claim=claim.claim,
+        source=claim.source,
+        verdict=together([part.verdict for part in parts]),
+        estimate=None,
+        low=None,
+        high=None,
+        published=None,
+        unit="",
+        seeds=min((part.seeds for part in parts), key=lambda seeds: seeds[0] - seeds[1]),
+        numbers="; ".join(f"{part.claim}: {part.interval}" for part in parts),
+        missing=list(dict.fromkeys(each for part in parts for each in part.missing)),
+        parts=parts,
+    )
+
+
+def _part(name: str, source: str, part: Part, found: Quantities) -> Judged:
+    """One part: its numbers of every seed that has all of them."""
+    shared = [seed for seed in found.seeds(part.terms[0]) if all(seed in found.seeds(term) for term in part.terms)]
+    values: dict[int, list[float]] = {}
+    missing: dict[str, None] = {}
+    for seed in shared:
+        row = []
+        for term in part.terms:
+            try:
+                row.append(found.value(term, seed))
+            except Absent as absent:
+                missing[str(absent)] = None
+        if len(row) == len(part.terms):
+            values[seed] = row
+    known, why = _estimate(part, values, found)
+    interval = None if known is None or known.interval is None else _scaled(known.interval, part.scale)
+    verdict: Verdict = "cannot tell" if missing else rule(interval, part, len(shared))
+    if len(shared) < 2:
+        why = [*why, "one seed: the interval is over its problems" if interval else "one seed: no interval"]
+    if missing:
+        why = [*why, f"{len(values)} of {len(shared)} seeds"]
+    return Judged(
+        name=name,
+        claim=part.claim,
+        source=source,
+        verdict=verdict,
+        estimate=None if known is None else known.mean * part.scale,
+        low=None if interval is None else interval[0],
+        high=None if interval is None else interval[1],
+        published=part.published,
+        unit=part.unit,
+        seeds=(len(values), len(shared)),
+        numbers="; ".join([*_numbers(part, values), *why]),
+        missing=list(missing),
+        parts=[],
+    )
+
+
+def _estimate(part: Part, values: dict[int, list[float]], found: Quantities) -> tuple[Estimate | None, list[str]]:
+    """The sum over seeds, and over problems if all of its numbers are of problems; and what spoke against it."""
+    if not values:
+        return None, []
+    sums = [sum(term.weight * value for term, value in zip(part.terms, row, strict=True)) for row in values.values()]
+    whole = estimate.over_seeds(sums)
+    if any(term.variant is None for term in part.terms):
+        return whole, []
+    try:
+        benchmarks = dict.fromkeys(name for term in part.terms for name in found.weights(term))
+        parts = [(1.0, [_together(part.terms, seed, name, found) for seed in values]) for name in benchmarks]
+        return estimate.crossed(parts), []
+    except Unpaired as error:
+        return whole, [f"over seeds alone: {error}"]
+
+
+def _together(terms: Sequence[Term], seed: int, benchmark: str, found: Quantities) -> dict[str, float]:
+    """Id -> the weighted sum of a problem's numbers."""
+    weighted = []
+    for term in terms:
+        weight = found.weights(term).get(benchmark)
+        shares = None if weight is None else found.shares(term, seed, benchmark)
+        if weight is not None:
+            if shares is None:
+                raise Unpaired(f"{term} is no number of problems")
+            weighted.append((term.weight * weight, shares))
+    estimate.matrix([shares for _, shares in weighted])  # all of the same problems
+    return {id: sum(weight * shares[id] for weight, shares in weighted) for id in weighted[0][1]}
+
+
+def _numbers(part: Part, values: dict[int, list[float]]) -> list[str]:
+    """`pass@1 of OverSFT+RL, ID avg: 45.2`: means over the seeds."""
+    columns = list(zip(*values.values(), strict=True)) or [()] * len(part.terms)
+    return [
+        f"{term}: {part.scale * sum(column) / len(column):.4g}" if column else f"{term}: {tables.MISSING}"
+        for term, column in zip(part.terms, columns, strict=True)
+    ]
+
+
+def _scaled(interval: tuple[float, float], scale: float) -> tuple[float, float]:
+    return interval[0] * scale, interval[1] * scale
+
+
+def _signed(value: float | None) -> str:
+    return "" if value is None else f"{value:+.1f}" if abs(value) >= 10 else f"{value:+.3g}"
+
+
+def _line(each: Judged) -> list[str]:
+    there, wanted = each.seeds
+    paper = tables.MISSING if each.published is None else _signed(each.published)
+    return [each.interval, paper, str(there) if there == wanted else f"{there} of {wanted}"]
+
+
+def _row(each: Judged, part: str) -> dict[str, tables.Value]:
+    fields = _fields(each)
+    made = estimate.NAME if each.low is not None else ""
+    more = {"part": part, "seeds": each.seeds[0], "seeds_wanted": each.seeds[1], "missing": "; ".join(each.missing)}
+    return {name: ({**fields, **more, "interval": made})[name] for name in FIELDS}
+
+
+def _fields(each: Judged) -> dict[str, Any]:
+    return {name: getattr(each, name) for name in each.__dataclass_fields__}

@@ -1,0 +1,59 @@
+"""What each problem was worth in an evaluation: its share of correct samples, its gap, its majority's verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.estimate import Shares, Unpaired
+from orchestrator.graph import Graph
+from stages.store import Store
+
+#: The numbers of scores.json that are means over problems.
+NUMBERS = ("pass@1", "gap", "majority")
+
+#: What problems.parquet says of them.
+COLUMNS = ("id", "samples", "correct", "majority_correct")
+
+
+class Solved:
+    """The problems of all evaluations of a study, each read when it is asked for, once."""
+
+    def __init__(self, graph: Graph, store: Store) -> None:
+        self._graph = graph
+        self._store = store
+        self._read: dict[tuple[str, str], Mapping[str, Shares] | None] = {}
+
+    def shares(self, variant: str, benchmark: str, number: str = "pass@1") -> Shares | None:
+        """Id -> the number of that problem; None if the evaluation is not published.
+
+        Raises:
+            Unpaired: the artifact does not say it.
+        """
+        cell = variant, benchmark
+        if cell not in self._read:
+            self._read[cell] = self._numbers(*cell)
+        found = self._read[cell]
+        if found is not None and number not in found:
+            raise Unpaired(f"{variant}, {benchmark}: its problems have no {number}")
+        return None if found is None else found[number]
+
+    def _numbers(self, variant: str, benchmark: str) -> Mapping[str, Shares] | None:
+        node = self._graph.scores.get((variant, benchmark))
+        folder = None if node is None else self._store.find(node.stage, node.fingerprint)
+        if folder is None:
+            return None
+        import pyarrow.parquet as pq
+
+        try:
+            file = folder / "problems.parquet"
+            columns = [name for name in COLUMNS if name in pq.read_schema(file).names]  # older ones have no majority
+            found = pq.read_table(file, columns=columns, partitioning=None).to_pydict()  # a = in a path is no column
+            counts = list(zip(found["correct"], found["samples"], strict=True))
+        except (OSError, ValueError, KeyError) as error:
+            raise Unpaired(f"{folder}: no shares of its problems ({error})") from None
+        shares = {
+            "pass@1": [correct / samples for correct, samples in counts],
+            "gap": [float(correct > 0) - correct / samples for correct, samples in counts],
+            "majority": [float(each) for each in found.get("majority_correct", [])],
+        }
+        return {number: dict(zip(found["id"], each, strict=True)) for number, each in shares.items() if each}
