@@ -71,6 +71,17 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
         print(json.dumps({**_as_json(results, study, files), "document": None if made is None else made.as_json()}))
         return
     out = view.console()
+    _show_tables(results, study, out)
+    if files:
+        folder = study.store.reports(study.experiment.name)
+        names = " ".join(escape(file.name) for file in files if file.parent == folder)
+        out.print(f"written to {escape(str(folder))}: {names}", soft_wrap=True)
+    if made is not None:
+        out.print(escape(made.said()), soft_wrap=True)
+
+
+def _show_tables(results: Results, study: Study, out: Console) -> None:
+    """Whatever tables the experiment has."""
     if study.experiment.benchmarks:
         _show_scores(results, out)
     else:
@@ -84,12 +95,6 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
         _show("diagnosis", what, results.diagnoses, out, abreast=ABREAST)
     if results.claims:
         _show_claims(results.claims, out)
-    if files:
-        folder = study.store.reports(study.experiment.name)
-        names = " ".join(escape(file.name) for file in files if file.parent == folder)
-        out.print(f"written to {escape(str(folder))}: {names}", soft_wrap=True)
-    if made is not None:
-        out.print(escape(made.said()), soft_wrap=True)
 
 
 def _show_scores(results: Results, out: Console) -> None:

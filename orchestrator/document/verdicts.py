@@ -29,7 +29,7 @@ def blocks(claims: Sequence[Judged]) -> Iterator[Block]:
         rows=rows,
         names=2,
         caption="A claim holds where the whole interval lies on its side of 0, and does not where it lies on the other "
-        f"or within the margin; one of several parts holds if all do. Interval: {estimate.NAME}. One seed tells nothing.",
+        f"or within the margin; one of several parts holds if all do. Interval: {estimate.NAME}. One seed never tells.",
     )
     numbers = [f"{each.claim}: {each.numbers}" for claim in claims for each in [claim, *claim.parts] if each.numbers]
     if numbers:
