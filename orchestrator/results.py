@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,9 +22,6 @@ from orchestrator.graph import Node
 from orchestrator.report import Score, Scores, Table
 from orchestrator.solved import Solved
 from orchestrator.tables import MISSING
-
-if TYPE_CHECKING:
-    from orchestrator.document.blocks import Missing
 
 #: Diagnoses side by side in one table.
 ABREAST = 6
@@ -63,13 +60,28 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
     """
     results = _read(study)
     files = _write(results, study)
-    made = None if document is None else _document(results, study, document)
+    made = None
+    if document is not None:
+        from orchestrator.document.made import make
+
+        made = make(study, results, document)
     if made is not None:
         files += made.files
     if as_json:
         print(json.dumps({**_as_json(results, study, files), "document": None if made is None else made.as_json()}))
         return
     out = view.console()
+    _show_tables(results, study, out)
+    if files:
+        folder = study.store.reports(study.experiment.name)
+        names = " ".join(escape(file.name) for file in files if file.parent == folder)
+        out.print(f"written to {escape(str(folder))}: {names}", soft_wrap=True)
+    if made is not None:
+        out.print(escape(made.said()), soft_wrap=True)
+
+
+def _show_tables(results: Results, study: Study, out: Console) -> None:
+    """Whatever tables the experiment has."""
     if study.experiment.benchmarks:
         _show_scores(results, out)
     else:
@@ -83,12 +95,6 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
         _show("diagnosis", what, results.diagnoses, out, abreast=ABREAST)
     if results.claims:
         _show_claims(results.claims, out)
-    if files:
-        folder = study.store.reports(study.experiment.name)
-        names = " ".join(escape(file.name) for file in files if file.parent == folder)
-        out.print(f"written to {escape(str(folder))}: {names}", soft_wrap=True)
-    if made is not None:
-        out.print(escape(made.said()), soft_wrap=True)
 
 
 def _show_scores(results: Results, out: Console) -> None:
@@ -139,45 +145,6 @@ def _show(
         return
     tables.show(table.head, lines, out, names=names, abreast=abreast)
     out.print(escape(what))
-
-
-@dataclass(frozen=True)
-class Made:
-    """A document that was written, and what is missing in it."""
-
-    state: str
-    missing: list[Missing]
-    files: list[Path]
-
-    def said(self) -> str:
-        """Where it is, in a line."""
-        more = f"; {len(self.missing)} things are missing in it, and it says which commands make them"
-        return f"report, {self.state}: {self.files[0]}{more if self.missing else ''}"
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "html": str(self.files[0]),
-            "state": self.state,
-            "missing": [asdict(each) for each in self.missing],
-        }
-
-
-def _document(results: Results, study: Study, overrides: Sequence[str]) -> Made:
-    """Write everything as a document."""
-    from orchestrator.document import contents, files
-    from orchestrator.document.material import Tables
-
-    tables = Tables(
-        scores=results.scores,
-        table=results.table,
-        averages=results.averages,
-        differences=results.differences,
-        contamination=results.contamination,
-        diagnoses=results.diagnoses,
-    )
-    document = contents.document(study, tables, results.claims, overrides)
-    written = files.write(document, study.store.reports(study.experiment.name))
-    return Made(document.state, document.missing(), written)
 
 
 def _read(study: Study) -> Results:

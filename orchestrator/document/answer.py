@@ -128,7 +128,7 @@ def _points(found: Difference) -> str:
 
 def _found(material: Material, column: str, variant: str, reference: str) -> Difference | None:
     """The difference of two rows in a column, if the study has it and it is published."""
-    experiment, tables = material.study.experiment, material.tables.differences
+    experiment, tables = material.study.experiment, material.results.differences
     for name, members in differences(experiment).items():
         of = experiment.differences[members[0]]
         if (_shown(material, of.variant), _shown(material, of.reference)) != (variant, reference):
@@ -148,7 +148,7 @@ def _start(material: Material, name: str) -> str:
 
 def _column(material: Material) -> str | None:
     """What is decided on: the overall average, else the last average, else the first benchmark."""
-    columns = material.tables.table.columns
+    columns = material.results.table.columns
     averages = [name for name in ("avg", "OOD avg", "ID avg") if name in columns]
     return averages[0] if averages else next(iter(columns), None)
 
@@ -158,5 +158,5 @@ def _called(column: str) -> str:
 
 
 def _score(material: Material, name: str, column: str) -> Score | None:
-    table = material.tables.table
+    table = material.results.table
     return table.rows[name][table.columns.index(column)] if name in table.rows else None

@@ -89,6 +89,9 @@ def draw(
         if engine is not None and any(axes.get_subplotspec() for axes in drawing.axes):
             engine.execute(drawing)
         drawing.set_layout_engine(None)  # laid out once, and not again for each file
+        for axes in drawing.axes:  # the solver's last digits are not the same in every process
+            left, bottom, width, height = axes.get_position().bounds
+            axes.set_position((round(left, 6), round(bottom, 6), round(width, 6), round(height, 6)))
         vector, pixels = io.StringIO(), io.BytesIO()
         drawing.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
         drawing.savefig(pixels, format="png", dpi=DPI, facecolor=PAPER, metadata={"Software": None})

@@ -14,10 +14,11 @@ NOTHING = Cell("–")
 
 
 def of_score(score: Score | None, gain: float | None = None) -> Cell:
-    """A share in percent: `51.2` with `±1.3` behind it, and `(+7.9)` if it is a gain over something."""
+    """A share in percent: `51.2`, with `±1.3` behind it, `(2/3)` of two of three seeds, `(+7.9)` if a gain."""
     if score is None:
         return NOTHING
     behind = [] if score.error is None else [f"±{100 * score.error:.1f}"]
+    behind += [score.partly.strip()] if score.partly else []
     behind += [] if gain is None else [f"({100 * gain:+.1f})"]
     return Cell(f"{100 * score.mean:.1f}", " ".join(behind), score.mean, score.error)
 

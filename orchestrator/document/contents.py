@@ -11,19 +11,19 @@ from orchestrator.document.again import Again
 from orchestrator.document.artifacts import Artifacts, Lacking
 from orchestrator.document.blocks import Block, Cell, Document, Figure, Folded, Missing, Paragraph, Row, Section, Table
 from orchestrator.document.figures import gallery, graph
-from orchestrator.document.material import Judged, Material, Tables
+from orchestrator.document.material import Material
 from orchestrator.document.rows import Rows
 from orchestrator.document.scoreboards import Boards
+from orchestrator.results import Results
 
 
-def document(study: Study, tables: Tables, claims: Sequence[Judged], overrides: Sequence[str]) -> Document:
+def document(study: Study, results: Results, overrides: Sequence[str]) -> Document:
     """The report of a study as its store is now; `overrides` are those of the command line."""
     material = Material(
         study=study,
         artifacts=Artifacts(study),
         rows=Rows(study),
-        tables=tables,
-        claims=claims,
+        results=results,
         entries=plan.make(study.graph, study.store),
         again=[each for each in overrides if not each.startswith("only=")],
     )
@@ -35,7 +35,7 @@ def document(study: Study, tables: Tables, claims: Sequence[Judged], overrides: 
     )
     return Document(
         title=study.experiment.name,
-        question=study.experiment.question,
+        question=study.experiment.question.strip(),
         state=state,
         partial=partial,
         sections=[section for section in _sections(material) if section.blocks],
@@ -46,7 +46,7 @@ def _sections(material: Material) -> Iterator[Section]:
     again = Again(material)
     yield Section("answer", "The answer", list(answer.decision(material, again)))
     yield Section("state", "State of the study", list(answer.missing(material, again)))
-    yield Section("claims", "The paper's claims", list(verdicts.blocks(material.claims)))
+    yield Section("claims", "The paper's claims", list(verdicts.blocks(material.results.claims)))
     yield Section("results", "Results", list(_results(material)))
     yield Section("controls", "Resets and the random control", list(_resets(material, again)))
     yield Section("figures", "Figures of the paper", list(_figures(material, again, gallery.PAPER)))
@@ -78,7 +78,7 @@ def _results(material: Material) -> Iterator[Block]:
 
 def _whole(material: Material) -> Table:
     """Every row by every benchmark."""
-    found = material.tables.table
+    found = material.results.table
     rows = [Row([Cell(name), *map(cells.of_score, scores)], name=name) for name, scores in found.rows.items()]
     ends = {name for name, lines in material.rows.lines.items() if lines[0].rl is not None}
     marks = {
@@ -144,11 +144,11 @@ def _resets(material: Material, again: Again) -> Iterator[Block]:
 
 def _control(material: Material) -> Paragraph | None:
     """How the attributed reset fares against the random one."""
-    for name, found in material.tables.differences.found.items():
+    for name, found in material.results.differences.found.items():
         if "RandomReset" in name and any(found):
             shown = "; ".join(
                 f"{column} {each}"
-                for column, each in zip(material.tables.differences.columns, found, strict=True)
+                for column, each in zip(material.results.differences.columns, found, strict=True)
                 if each is not None
             )
             return Paragraph(f"{name}, in points [95 % interval]: {shown}.")
@@ -165,7 +165,7 @@ def _figures(material: Material, again: Again, wanted: Mapping[str, Callable[[Ma
 
 def _measured(material: Material) -> Iterator[Block]:
     """The tables that `report` prints, whole."""
-    tables = material.tables
+    tables = material.results
     wanted = [
         ("averages", "Averages", tables.averages.head, tables.averages.cells(), 2, bool(tables.averages.rows)),
         (
@@ -205,7 +205,7 @@ _CAPTIONS = {
 
 def _protocol(material: Material) -> Iterator[Block]:
     text = material.study.experiment.protocol
-    if text:
+    if text.strip():
         for part in text.strip().split("\n\n"):
             yield Paragraph(part)
     else:

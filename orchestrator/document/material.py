@@ -6,58 +6,19 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
-from orchestrator.averages import Averages
 from orchestrator.command import Study
-from orchestrator.contamination import Contamination
-from orchestrator.diagnoses import Diagnoses
-from orchestrator.differences import Differences
 from orchestrator.document import paper
 from orchestrator.document.artifacts import Artifacts, Lacking
 from orchestrator.document.rows import Line, Rows, diagnoses
 from orchestrator.experiment import BASE
 from orchestrator.graph import Node
 from orchestrator.plan import Entry
-from orchestrator.report import Scores, Table
+from orchestrator.results import Results
 
 #: Series that a figure can tell apart.
 MOST = 9
-
-
-class Judged(Protocol):
-    """A claim of the paper's, and what this study says of it: `holds`, `does not hold` or `cannot tell`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def claim(self) -> str: ...
-    @property
-    def verdict(self) -> str: ...
-    @property
-    def estimate(self) -> float | None: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def numbers(self) -> str: ...
-    @property
-    def missing(self) -> Sequence[str]: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tables:
-    """The tables of a study as `orchestrator.results` has them."""
-
-    scores: Scores
-    table: Table
-    averages: Averages
-    differences: Differences
-    contamination: Contamination
-    diagnoses: Diagnoses
 
 
 @dataclass(frozen=True)
@@ -86,8 +47,7 @@ class Material:
     study: Study
     artifacts: Artifacts
     rows: Rows
-    tables: Tables
-    claims: Sequence[Judged]
+    results: Results
     entries: list[Entry]
     again: Sequence[str]
 

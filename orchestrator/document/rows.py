@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator.command import Study
-from orchestrator.experiment import Experiment
+from orchestrator.experiment import Experiment, Seeded
 from orchestrator.graph import Graph, Node
 
 #: Name that is shown -> what it is made of, one for each seed.
@@ -25,15 +25,15 @@ def variants(experiment: Experiment) -> Replicas:
 
 def diagnoses(experiment: Experiment) -> Replicas:
     """The diagnoses that are shown as one."""
-    return _replicas(experiment.seeded_diagnoses)
+    return _members(experiment.seeded_diagnoses)
 
 
 def differences(experiment: Experiment) -> Replicas:
     """The differences that are shown as one."""
-    return _replicas(experiment.seeded_differences)
+    return _members(experiment.seeded_differences)
 
 
-def _replicas(seeded: Mapping[str, Mapping[int, str]]) -> Replicas:
+def _members(seeded: Seeded) -> Replicas:
     return {name: list(dict.fromkeys(of.values())) for name, of in seeded.items()}
 
 

@@ -160,10 +160,10 @@ class Boards:
 
     def _present(self, names: Sequence[str]) -> str:
         """The first of these names that is a row of the study; empty if none is."""
-        return next((name for name in names if name in self.material.tables.table.rows), "")
+        return next((name for name in names if name in self.material.results.table.rows), "")
 
     def _scores(self, name: str) -> list[Score | None]:
-        table = self.material.tables.table
+        table = self.material.results.table
         row = dict(zip(table.columns, table.rows[name], strict=True))
         return [row[column] for column in self.columns]
 
@@ -198,7 +198,7 @@ class Boards:
 
     def _seeds(self, name: str, benchmark: str, key: str) -> Score | None:
         """A number of an evaluation: with its own error of one seed, with that of the mean over several."""
-        scores = self.material.tables.scores
+        scores = self.material.results.scores
         members = self.material.rows.replicas[name]
         return over_seeds([report.score(scores.get((each, benchmark)), key) for each in members])
 

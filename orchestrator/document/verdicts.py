@@ -5,52 +5,55 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from orchestrator.document.blocks import Block, Cell, Items, Paragraph, Row, Table
-from orchestrator.document.material import Judged
+from orchestrator import estimate, tables
+from orchestrator.claims import Judged
+from orchestrator.document.blocks import Block, Cell, Folded, Items, Paragraph, Row, Table
 
 #: A verdict and the sign before it, so that no colour has to say it.
 SIGNS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "cannot tell": "? cannot tell"}
 
 
 def blocks(claims: Sequence[Judged]) -> Iterator[Block]:
-    """A table of the claims, and what is missing for those that cannot be told."""
+    """A table of the claims, the numbers behind each, and what is missing for those that cannot be told."""
     if not claims:
-        yield Paragraph("This study does not judge the paper's claims.", "note")
+        yield Paragraph("This study judges none of the paper's claims: it has not the rows for them.", "note")
         return
     counts = Counter(each.verdict for each in claims)
-    yield Paragraph(
-        "; ".join(f"{counts[verdict]} {words}" for verdict, words in SIGNS.items() if counts[verdict]) + "."
-    )
-    rows = [
-        Row(
-            [
-                Cell(SIGNS.get(each.verdict, each.verdict)),
-                Cell(each.claim),
-                Cell(each.numbers),
-                _interval(each),
-            ],
-            name=each.name,
-        )
-        for each in claims
-    ]
+    known = [f"{counts[verdict]} {verdict}" for verdict in ("holds", "does not hold", "cannot tell") if counts[verdict]]
+    yield Paragraph(f"Of {len(claims)} claims: {', '.join(known)}.")
+    rows = [row for each in claims for row in [_row(each, each.claim), *(_part(part) for part in each.parts)]]
     yield Table(
         name="claims",
         title="The paper's claims, and what this study says of them",
-        head=["verdict", "claim", "numbers", "difference [95 %]"],
+        head=["claim", "verdict", "estimate [95 % interval]", "the paper's", "seeds"],
         rows=rows,
-        names=3,
-        caption="A claim holds where the whole interval lies on its side, and does not where it lies on the other; a "
-        "claim of several parts holds if all of them do.",
+        names=2,
+        caption="A claim holds where the whole interval lies on its side of 0, and does not where it lies on the other "
+        f"or within the margin; one of several parts holds if all do. Interval: {estimate.NAME}. One seed never tells.",
     )
-    absent = [f"{each.claim}: {what}" for each in claims for what in each.missing]
+    numbers = [f"{each.claim}: {each.numbers}" for claim in claims for each in [claim, *claim.parts] if each.numbers]
+    if numbers:
+        yield Folded("The numbers behind each", [Items(numbers)])
+    absent = list(dict.fromkeys(what for each in claims for what in each.missing))
     if absent:
-        yield Paragraph("Missing for these verdicts:")
-        yield Items(absent)
+        yield Folded(f"Missing for these verdicts ({len(absent)} nodes)", [Items(absent)])
 
 
-def _interval(claim: Judged) -> Cell:
-    if claim.estimate is None:
-        return Cell("–")
-    known = claim.low is not None and claim.high is not None
-    behind = f"[{claim.low:+.3g}, {claim.high:+.3g}]" if known else ""
-    return Cell(f"{claim.estimate:+.3g}", f"{behind} {claim.unit}".strip())
+def _row(each: Judged, label: str) -> Row:
+    there, wanted = each.seeds
+    published = tables.MISSING if each.published is None else f"{each.published:+.3g}"
+    return Row(
+        [
+            Cell(label),
+            Cell(SIGNS.get(each.verdict, each.verdict)),
+            Cell(each.interval),
+            Cell(published),
+            Cell(f"{there}/{wanted}" if each.estimate is not None or not each.parts else ""),
+        ],
+        name=each.claim,
+    )
+
+
+def _part(each: Judged) -> Row:
+    found = _row(each, each.claim)
+    return Row(found.cells, "after", found.name)

@@ -79,7 +79,7 @@ def _scores(
     series: dict[str, Points],
 ) -> Figure:
     """A panel for each average that the study has, a line for each series, with standard errors."""
-    table = material.tables.table
+    table = material.results.table
     columns = [column for column in PANELS if column in table.columns] or table.columns[:1]
 
     def score(row: str, column: str) -> Score | None:

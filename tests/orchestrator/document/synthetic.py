@@ -6,20 +6,20 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import averages, chains, config, contamination, diagnoses, differences, report
-from orchestrator import experiment as experiments
+from orchestrator import config, results, sweep
+from orchestrator.claims import Judged
 from orchestrator.command import Study
 from orchestrator.document import contents, files
 from orchestrator.document.blocks import Document
-from orchestrator.document.material import Judged, Tables
 from orchestrator.graph import Node
-from orchestrator.sources import Sources
+from orchestrator.results import Results
 from stages import artifact
 from stages.evaluation import files as evaluation
 from stages.evaluation import statistics
@@ -47,11 +47,11 @@ class Synthetic:
         self.overrides = [EXPERIMENT, *overrides, f"store={store}"]
         composed = config.compose(self.overrides)
         assert not composed.errors, composed.errors
-        if change is not None:
-            change(composed.config)
-        read = experiments.read(composed.config, composed.overrides)
+        for each in [composed, *composed.replicas] if change is not None else []:
+            change(each.config)
+        read, graph = sweep.merge(sweep.read([composed]))
         self.store = Store(store)
-        self.study = Study(read, chains.expand(read, Sources(store)), self.store)
+        self.study = Study(read, graph, self.store)
         self.problems = 12
 
     @property
@@ -88,25 +88,17 @@ class Synthetic:
         (folder / "record.json").write_text(json.dumps(record))
         self.store.refresh()
 
-    def tables(self) -> Tables:
-        """What `orchestrator.results` makes of it."""
-        experiment, graph = self.study.experiment, self.study.graph
-        scores = report.scores_of(experiment, graph, self.store)
-        return Tables(
-            scores=scores,
-            table=report.table(experiment, scores),
-            averages=averages.table(experiment, scores),
-            differences=differences.table(experiment, graph, self.store),
-            contamination=contamination.table(graph, self.store),
-            diagnoses=diagnoses.table(graph, self.store),
-        )
+    def results(self, claims: Iterable[Judged] = ()) -> Results:
+        """What `orchestrator.results` reads; with claims, they are judged so."""
+        found = results._read(self.study)
+        return replace(found, claims=list(claims)) if claims else found
 
     def document(self, claims: Iterable[Judged] = ()) -> Document:
-        return contents.document(self.study, self.tables(), list(claims), self.overrides)
+        return contents.document(self.study, self.results(claims), self.overrides)
 
-    def write(self, folder: Path, claims: Iterable[Judged] = ()) -> Document:
+    def write(self, folder: Path) -> Document:
         """Make the report and write it into a folder."""
-        made = self.document(claims)
+        made = self.document()
         files.write(made, folder)
         return made
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.claims import Judged
 from orchestrator.document import answer, html, markdown
 from orchestrator.document.blocks import Cell, Document, Missing, Table
 from orchestrator.document.figures import gallery
@@ -19,19 +19,32 @@ from tests.orchestrator.document.synthetic import TOKENS, Synthetic
 from tests.orchestrator.test_page import Parsed
 
 
-@dataclass(frozen=True)
-class Claim:
+def claim(name: str, **fields: Any) -> Judged:
     """A verdict made by hand."""
+    made: dict[str, Any] = {
+        "name": name,
+        "claim": f"Over-training lowers {name}",
+        "source": "table 1",
+        "verdict": "holds",
+        "estimate": -0.5,
+        "low": -0.7,
+        "high": -0.3,
+        "published": -0.16,
+        "unit": "nats",
+        "seeds": (3, 3),
+        "numbers": "0.2 against 0.7",
+        "missing": [],
+        "parts": [],
+    }
+    return Judged(**{**made, **fields})
 
-    name: str = "entropy"
-    claim: str = "Over-training lowers entropy"
-    verdict: str = "holds"
-    estimate: float | None = -0.5
-    low: float | None = -0.7
-    high: float | None = -0.3
-    unit: str = "nats"
-    numbers: str = "0.2 against 0.7"
-    missing: list[str] = field(default_factory=list)
+
+#: One of each kind.
+CLAIMS = [
+    claim("entropy"),
+    claim("gain", verdict="cannot tell", estimate=None, low=None, high=None, missing=["grpo/OverSFT+RL"]),
+    claim("all", verdict="does not hold", estimate=None, parts=[claim("one", verdict="does not hold"), claim("other")]),
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +57,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
 
 @pytest.fixture(scope="module")
 def document(whole: Synthetic) -> Document:
-    return whole.document([Claim(), Claim(name="gain", verdict="cannot tell", estimate=None, missing=["no RL yet"])])
+    return whole.document(CLAIMS)
 
 
 @pytest.fixture
@@ -128,10 +141,14 @@ def test_costs_are_sums_over_the_records(whole: Synthetic, document: Document) -
 
 def test_a_verdict_says_its_numbers_and_what_is_missing_for_it(document: Document) -> None:
     found = rows(document, "claims")
-    assert found["entropy"]["verdict"].text == "✓ holds"
-    assert found["entropy"]["difference [95 %]"].behind == "[-0.7, -0.3] nats"
-    assert found["gain"]["difference [95 %]"].text == "–"
-    assert "no RL yet" in markdown.render(document)
+    assert list(found) == [f"Over-training lowers {name}" for name in ("entropy", "gain", "all", "one", "other")]
+    entropy, gain = found["Over-training lowers entropy"], found["Over-training lowers gain"]
+    assert (entropy["verdict"].text, gain["verdict"].text) == ("✓ holds", "? cannot tell")
+    assert entropy["estimate [95 % interval]"].text == "-0.5 [-0.7, -0.3] nats"
+    assert gain["estimate [95 % interval]"].text == "-"
+    text = markdown.render(document)
+    assert "Of 3 claims: 1 holds, 1 does not hold, 1 cannot tell." in text
+    assert "- grpo/OverSFT+RL" in text and "0.2 against 0.7" in text
 
 
 def test_the_answer_is_the_row_with_the_highest_average(document: Document) -> None:
@@ -245,7 +262,7 @@ def test_the_files_are_there_and_those_of_an_earlier_report_are_gone(whole: Synt
 
 
 def test_a_report_of_the_same_store_has_the_same_bytes(whole: Synthetic, document: Document) -> None:
-    again = whole.document([Claim(), Claim(name="gain", verdict="cannot tell", estimate=None, missing=["no RL yet"])])
+    again = whole.document(CLAIMS)
     assert [each.svg for each in again.figures()] == [each.svg for each in document.figures()]
     assert html.render(again) == html.render(document)
 

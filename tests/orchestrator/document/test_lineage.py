@@ -17,8 +17,7 @@ def material(made: Synthetic) -> Material:
         study=made.study,
         artifacts=Artifacts(made.study),
         rows=Rows(made.study),
-        tables=made.tables(),
-        claims=[],
+        results=made.results(),
         entries=plan.make(made.study.graph, made.store),
         again=made.overrides,
     )
