@@ -95,8 +95,8 @@ def _comparisons(
         yield f"Next is {_start(material, fair[1])}, with {scores[fair[1]]} %, {behind}."
     if ranked[0] != best:
         yield (
-            f"Of the rows with fewer seeds, {_start(material, ranked[0])} has {scores[ranked[0]]} %, but that error knows "
-            "less of other trainings, so it does not decide."
+            f"Of the rows with fewer seeds, {_start(material, ranked[0])} has {scores[ranked[0]]} %, but that error "
+            "knows less of other trainings, so it does not decide."
         )
     for name, members in differences(material.study.experiment).items():
         of = material.study.experiment.differences[members[0]]
