@@ -40,19 +40,20 @@ def decision(material: Material, again: Again) -> Iterator[Block]:
         absent = [node for node in open_ if not material.artifacts.has(node)]
         yield again.missing("The answer", Lacking(f"no row after RL has its {_called(column)} yet", absent))
         return
+    most = max(score.seeds[0] for score in scores.values())
     ranked = sorted(scores, key=lambda name: -scores[name].mean)
-    best = ranked[0]
-    start = material.rows.starts.get(best, best.removesuffix("+RL"))
+    fair = [name for name in ranked if scores[name].seeds[0] == most]
+    best, seeds = fair[0], f" with {most} seeds each" if most > 1 else ""
     so_far = "" if len(scores) == len(ends) else f" so far ({len(scores)} of {len(ends)} rows after RL are there)"
-    close = [_start(material, name) for name in ranked[1:] if not _apart(scores[best], scores[name])]
+    close = [_start(material, name) for name in fair[1:] if not _apart(scores[best], scores[name])]
     or_from = f" or one of the {len(close)} that cannot be told from it" if close else ""
     yield Paragraph(
-        f"Start RL from {start}{or_from}: after RL its {_called(column)} is {scores[best]} %, the highest of "
-        f"{len(scores)} rows{so_far}.",
+        f"Start RL from {_start(material, best)}{or_from}: after RL its {_called(column)} is {scores[best]} %, the "
+        f"highest of {len(fair)} rows{seeds}{so_far}.",
         "lead",
     )
     within = [f"Within {NEAR} standard errors of the difference: {', '.join(close)}."] if close else []
-    yield Items([*within, *_comparisons(material, ranked, scores, column)])
+    yield Items([*within, *_comparisons(material, ranked, fair, scores, column)])
     yield Paragraph(
         "The best row was found on the same problems that it is reported on, so its lead is flattered, the more so the "
         "more rows there are; the intervals are of 95 % each, not of all together.",
@@ -87,14 +88,23 @@ def missing(material: Material, again: Again) -> Iterator[Block]:
     )
 
 
-def _comparisons(material: Material, ranked: list[str], scores: dict[str, Score], column: str) -> Iterator[str]:
-    """The next best, and every difference of the study in this column."""
-    if len(ranked) > 1:
-        best, second = ranked[:2]
-        behind = _found(material, column, best, second)
-        apart = f"{100 * (scores[best].mean - scores[second].mean):.1f} points behind"
-        exactly = f"; paired by problem, the best is {_points(behind)}" if behind else ""
-        yield f"Next is {_start(material, second)}, with {scores[second]} %, {apart}{exactly}."
+def _comparisons(
+    material: Material, ranked: list[str], fair: list[str], scores: dict[str, Score], column: str
+) -> Iterator[str]:
+    """What is as good as the best, the next best, and every difference of the study in this column."""
+    best = fair[0]
+    level = [name for name in fair[1:] if (found := _either(material, column, best, name)) and not found.verdict]
+    if level:
+        called = " and ".join(_start(material, name) for name in level)
+        yield f"No interval of this study tells {called} from it."
+    if len(fair) > 1:
+        behind = f"{100 * (scores[best].mean - scores[fair[1]].mean):.1f} points behind"
+        yield f"Next is {_start(material, fair[1])}, with {scores[fair[1]]} %, {behind}."
+    if ranked[0] != best:
+        yield (
+            f"Of the rows with fewer seeds, {_start(material, ranked[0])} has {scores[ranked[0]]} %, but that error "
+            "knows less of other trainings, so it does not decide."
+        )
     for name, members in differences(material.study.experiment).items():
         of = material.study.experiment.differences[members[0]]
         variant, reference = (_shown(material, side) for side in (of.variant, of.reference))
@@ -116,7 +126,8 @@ def _changed(material: Material, variant: str, reference: str, name: str) -> str
     ours, theirs = (material.rows.first(each) for each in (variant, reference))
     same = ours.sft is not None and theirs.sft is not None and ours.sft.fingerprint == theirs.sft.fingerprint
     if same and ours.repair is not None and theirs.repair is None and ours.rl is not None and theirs.rl is not None:
-        return f"Rejuvenating {_start(material, reference)} ({_start(material, variant)}) changes"
+        does = "Rejuvenating" if ours.repaired("rho") else "Fusing with its base"
+        return f"{does} {_start(material, reference)} ({_start(material, variant)}) changes"
     return f"{variant} in place of {reference} changes" if variant in name else f"{name} changes"
 
 
@@ -124,6 +135,11 @@ def _points(found: Difference) -> str:
     low, high = found.interval
     verdict = {"higher": "better", "lower": "worse"}.get(found.verdict, "the interval includes 0")
     return f"{100 * found.mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] ({verdict})"
+
+
+def _either(material: Material, column: str, one: str, other: str) -> Difference | None:
+    """The difference of two rows, whichever way round the study has it."""
+    return _found(material, column, one, other) or _found(material, column, other, one)
 
 
 def _found(material: Material, column: str, variant: str, reference: str) -> Difference | None:

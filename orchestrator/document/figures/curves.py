@@ -92,9 +92,11 @@ def _scores(
         }
         for column in columns
     }
-    if not any(points for panel in found.values() for points in panel.values()):
-        rows = [row for points in series.values() for _, row in points]
-        raise Lacking("no average of these rows is published yet", _open(material, rows))
+    rows = [row for points in series.values() for _, row in points]
+    there = max(sum(map(len, panel.values())) for panel in found.values())
+    if there < 2:
+        raise Lacking(f"{there} of its {len(rows)} rows is published yet", _open(material, rows))
+    partly = "" if there == len(rows) else f" {there} of {len(rows)} rows are there."
     scale = "log" if x.startswith("epochs") else "linear"
 
     def paint(drawing: Any) -> None:
@@ -116,7 +118,7 @@ def _scores(
     return canvas.draw(
         name,
         title,
-        f"Score by {x}{' (logarithmic)' if scale == 'log' else ''}. Bars are standard errors, as in the tables.",
+        f"Score by {x}{' (log)' if scale == 'log' else ''}. Bars are standard errors, as in the tables.{partly}",
         f"{title}: {', '.join(series)}",
         (3.3 * len(columns) + 0.4, 3.5),
         paint,

@@ -72,7 +72,9 @@ def entropies(material: Material) -> Figure:
             axes.fill_between(range(1, len(values) + 1), values, step="mid", color=canvas.COLOURS[side], linewidth=0)
             mean = sum(values) / len(values)
             axes.axhline(mean, color=canvas.INK, linestyle="--", linewidth=1)
-            axes.annotate(f"mean {mean:.3f}", (0.03, mean), xycoords=("axes fraction", "data"), va="bottom")
+            behind = {"facecolor": canvas.PAPER, "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+            at = ("axes fraction", "data")
+            axes.annotate(f"mean {mean:.3f}", (0.03, mean), xycoords=at, va="bottom", bbox=behind)
             axes.set(title=canvas.label(title, 44), xlabel="target token, by its entropy before")
         panels[0].set_ylabel("entropy (nats)")
 

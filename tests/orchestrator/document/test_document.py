@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.claims import Judged
 from orchestrator.document import answer, html, markdown
-from orchestrator.document.blocks import Cell, Document, Missing, Table
+from orchestrator.document.blocks import Cell, Document, Missing, Paragraph, Table
 from orchestrator.document.figures import gallery
 from orchestrator.report import Score
 from tests.orchestrator.document.synthetic import TOKENS, Synthetic
@@ -335,3 +335,17 @@ def test_published_values_stand_below_ours_where_the_experiment_is_the_paper_s(t
     assert (cell.behind, cell.value) == ("(+12.1)", pytest.approx(0.175))
     table1 = {row.cells[0].text: row for row in next(t for t in made.tables() if t.name == "table1").rows}
     assert [cell.text for cell in table1["OverSFT, published"].cells[1:]] == ["0.002", "0.024", "15.8", "11.2"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_rows_with_fewer_seeds_do_not_decide(tmp_path: Path) -> None:
+    study = Synthetic(tmp_path / "store", "seeds=[11,12]", "replicated=[ModSFT,ModSFT+RL,OverSFT,OverSFT+RL]")
+    study.publish()
+    made = study.document()
+    found = rows(made, "all")
+    assert list(found) == list(study.study.experiment.replicas)
+    best = max(("ModSFT+RL", "OverSFT+RL"), key=lambda name: float(found[name]["avg"].text))
+    lead = next(block for block in made.every() if isinstance(block, Paragraph))
+    assert lead.text.startswith("Start RL from " + best.removesuffix("+RL"))
+    assert "after RL its overall average is " in lead.text
+    assert lead.text.endswith("the highest of 2 rows with 2 seeds each.")
