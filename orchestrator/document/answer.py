@@ -45,15 +45,15 @@ def decision(material: Material, again: Again) -> Iterator[Block]:
     fair = [name for name in ranked if scores[name].seeds[0] == most]
     best, seeds = fair[0], f" with {most} seeds each" if most > 1 else ""
     so_far = "" if len(scores) == len(ends) else f" so far ({len(scores)} of {len(ends)} rows after RL are there)"
-    close = [_start(material, name) for name in fair[1:] if not _apart(scores[best], scores[name])]
+    close = [_start(material, name) for name in fair[1:] if _level(material, column, scores, (best, name))]
     or_from = f" or one of the {len(close)} that cannot be told from it" if close else ""
     yield Paragraph(
         f"Start RL from {_start(material, best)}{or_from}: after RL its {_called(column)} is {scores[best]} %, the "
         f"highest of {len(fair)} rows{seeds}{so_far}.",
         "lead",
     )
-    within = [f"Within {NEAR} standard errors of the difference: {', '.join(close)}."] if close else []
-    yield Items([*within, *_comparisons(material, ranked, fair, scores, column)])
+    level = [f"Not told from it: {', '.join(close)} (by an interval of this study, else by {NEAR} standard errors)."]
+    yield Items([*(level if close else []), *_comparisons(material, ranked, fair, scores, column)])
     yield Paragraph(
         "The best row was found on the same problems that it is reported on, so its lead is flattered, the more so the "
         "more rows there are; the intervals are of 95 % each, not of all together.",
@@ -91,12 +91,8 @@ def missing(material: Material, again: Again) -> Iterator[Block]:
 def _comparisons(
     material: Material, ranked: list[str], fair: list[str], scores: dict[str, Score], column: str
 ) -> Iterator[str]:
-    """What is as good as the best, the next best, and every difference of the study in this column."""
+    """The next best, and every difference of the study in this column."""
     best = fair[0]
-    level = [name for name in fair[1:] if (found := _either(material, column, best, name)) and not found.verdict]
-    if level:
-        called = " and ".join(_start(material, name) for name in level)
-        yield f"No interval of this study tells {called} from it."
     if len(fair) > 1:
         behind = f"{100 * (scores[best].mean - scores[fair[1]].mean):.1f} points behind"
         yield f"Next is {_start(material, fair[1])}, with {scores[fair[1]]} %, {behind}."
@@ -112,6 +108,12 @@ def _comparisons(
         if found is None:
             continue
         yield f"{_changed(material, variant, reference, name)} the {_called(column)} by {_points(found)}."
+
+
+def _level(material: Material, column: str, scores: dict[str, Score], pair: tuple[str, str]) -> bool:
+    """Whether two rows are not told apart: by their interval, paired by problem, where the study has it."""
+    found = _either(material, column, *pair)
+    return not _apart(scores[pair[0]], scores[pair[1]]) if found is None else not found.verdict
 
 
 def _apart(best: Score, other: Score) -> bool:
