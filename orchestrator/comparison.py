@@ -126,8 +126,9 @@ class _Comparing:
             pairs[number] = pair
             for id, shares in pair.items():
                 key = (nodes[0].inputs["benchmark"].fingerprint, id)
+                if all(abs(shares[1] - shares[0]) > abs(after - before) for before, after in seen.get(key, [])):
+                    places[key] = (folders[0], folders[1])  # the seed that shows the most of it
                 seen.setdefault(key, []).append(shares)
-                places.setdefault(key, (folders[0], folders[1]))
         self.pairs[name] = pairs
         if not pairs:
             return None

@@ -10,7 +10,7 @@ from pathlib import Path
 class Moved:
     """A problem whose share of right samples changed, over the seeds that have it.
 
-    `rows` are the folders of the two evaluations in which it is to be seen, those of its first seed.
+    `rows` are the folders of the two evaluations in which it is to be seen, those of the seed that changed most.
     """
 
     benchmark: str

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import compare, comparison, differences
+from orchestrator import compare, comparison, differences, overlap
 from orchestrator.command import Command
 from orchestrator.comparison import Comparison
 from orchestrator.side import Side
@@ -119,6 +119,14 @@ def test_several_seeds_are_compared_seed_by_seed_and_pooled(made: Answered) -> N
     assert found.change.each == pytest.approx((0.2, 0.6)) and found.change.mean == pytest.approx(0.4)
     assert found.problems == 5  # the same ones in both seeds: each is one unit of McNemar's test
     assert (found.to_right, found.to_wrong) == (2, 0)
+
+
+def test_of_several_seeds_the_one_that_changed_most_is_shown(made: Answered) -> None:
+    made.answer("Repaired+RL", "sums", graded({id: [1, 1] for id in BEFORE}))
+    for seeds in (["Over+RL", "Repaired+RL"], ["Repaired+RL", "Over+RL"]):
+        for each in compared(made, ["Mod+RL"], seeds).moved:
+            before, after = (overlap.read(folder)[each.id][0] for folder in each.rows)
+            assert abs(after - before) == max(abs(end - before) for end in (sum(AFTER[each.id]) / 2, 1.0))
 
 
 def test_lines_for_a_terminal(made: Answered, capsys: pytest.CaptureFixture[str]) -> None:
