@@ -38,7 +38,7 @@ def plan(*arguments: str) -> Nodes:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("evolm_math", {"sft": 4, "attribute": 1, "rejuvenate": 3, "grpo": 7, "evaluate": 14, "diagnose": 7}),
+        ("evolm_math", {"sft": 4, "attribute": 1, "rejuvenate": 3, "grpo": 7, "evaluate": 14, "diagnose": 9}),
         ("evolm_alpha", {"sft": 1, "rejuvenate": 5, "grpo": 5, "evaluate": 5}),
         ("evolm_rho", {"sft": 1, "attribute": 1, "rejuvenate": 4, "grpo": 4, "evaluate": 4}),
         ("evolm_checkpoints", {"sft": 6, "attribute": 6, "rejuvenate": 6, "grpo": 12, "evaluate": 24}),
@@ -61,7 +61,7 @@ def test_what_all_of_them_have_together(plans: dict[str, Nodes]) -> None:
         "rejuvenate": epochs + alphas + other_rhos + control,
         "grpo": after_rl,
         "evaluate": (before_rl + after_rl) * BENCHMARKS,
-        "diagnose": 7,
+        "diagnose": 9,
         "contamination": 2 * BENCHMARKS,
     }
 
