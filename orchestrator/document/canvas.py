@@ -88,6 +88,9 @@ def draw(
         engine = drawing.get_layout_engine()
         if engine is not None and any(axes.get_subplotspec() for axes in drawing.axes):
             engine.execute(drawing)
+            for axes in drawing.axes:  # the solver's last digits depend on addresses, and identifiers on all digits
+                left, bottom, width, height = (round(each, 5) for each in axes.get_position(original=True).bounds)
+                axes.set_position((left, bottom, width, height))
         drawing.set_layout_engine(None)  # laid out once, and not again for each file
         vector, pixels = io.StringIO(), io.BytesIO()
         drawing.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
