@@ -101,13 +101,14 @@ def _comparisons(
             f"Of the rows with fewer seeds, {_start(material, ranked[0])} has {scores[ranked[0]]} %, but that error "
             "knows less of other trainings, so it does not decide."
         )
-    for name, members in differences(material.study.experiment).items():
+    made = []
+    for members in differences(material.study.experiment).values():
         of = material.study.experiment.differences[members[0]]
         variant, reference = (_shown(material, side) for side in (of.variant, of.reference))
         found = _found(material, column, variant, reference)
-        if found is None:
-            continue
-        yield f"{_changed(material, variant, reference, name)} the {_called(column)} by {_points(found)}."
+        if found is not None:
+            made.append(f"{_changing(material, variant, reference)} the {_called(column)} by {_points(found)}.")
+    yield from sorted(made, key=lambda text: not text.startswith("Rejuvenating"))
 
 
 def _level(material: Material, column: str, scores: dict[str, Score], pair: tuple[str, str]) -> bool:
@@ -123,14 +124,15 @@ def _apart(best: Score, other: Score) -> bool:
     return best.mean - other.mean > NEAR * math.hypot(best.error, other.error)
 
 
-def _changed(material: Material, variant: str, reference: str, name: str) -> str:
-    """The subject of a sentence about a difference."""
+def _changing(material: Material, variant: str, reference: str) -> str:
+    """The subject of a sentence about a difference, and its verb."""
     ours, theirs = (material.rows.first(each) for each in (variant, reference))
     same = ours.sft is not None and theirs.sft is not None and ours.sft.fingerprint == theirs.sft.fingerprint
     if same and ours.repair is not None and theirs.repair is None and ours.rl is not None and theirs.rl is not None:
-        does = "Rejuvenating" if ours.repaired("rho") else "Fusing with its base"
-        return f"{does} {_start(material, reference)} ({_start(material, variant)}) changes"
-    return f"{variant} in place of {reference} changes" if variant in name else f"{name} changes"
+        start, made = _start(material, reference), _start(material, variant)
+        how = f"Rejuvenating {start}" if ours.repaired("rho") else f"Fusing {start} with its base"
+        return f"{how} ({made}) changes"
+    return f"{variant} in place of {reference} changes"
 
 
 def _points(found: Difference) -> str:

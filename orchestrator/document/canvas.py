@@ -88,10 +88,10 @@ def draw(
         engine = drawing.get_layout_engine()
         if engine is not None and any(axes.get_subplotspec() for axes in drawing.axes):
             engine.execute(drawing)
+            for axes in drawing.axes:  # the solver's last digits depend on addresses, and identifiers on all digits
+                left, bottom, width, height = (round(each, 5) for each in axes.get_position(original=True).bounds)
+                axes.set_position((left, bottom, width, height))
         drawing.set_layout_engine(None)  # laid out once, and not again for each file
-        for axes in drawing.axes:  # the solver's last digits are not the same in every process
-            left, bottom, width, height = axes.get_position().bounds
-            axes.set_position((round(left, 6), round(bottom, 6), round(width, 6), round(height, 6)))
         vector, pixels = io.StringIO(), io.BytesIO()
         drawing.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
         drawing.savefig(pixels, format="png", dpi=DPI, facecolor=PAPER, metadata={"Software": None})

@@ -16,6 +16,7 @@ from orchestrator.experiment import BASE
 from orchestrator.graph import Node
 from orchestrator.plan import Entry
 from orchestrator.results import Results
+from orchestrator.solved import Solved
 
 #: Series that a figure can tell apart.
 MOST = 9
@@ -61,6 +62,11 @@ class Material:
     def trained(self) -> list[str]:
         """The main rows after RL."""
         return [name for name in self.main if self.rows.first(name).rl is not None][:MOST]
+
+    @cached_property
+    def solved(self) -> Solved:
+        """The numbers of each problem."""
+        return Solved(self.study.graph, self.study.store)
 
     def number(self, name: str) -> int:
         """Of the colour of a row: the same in every figure, before and after RL."""

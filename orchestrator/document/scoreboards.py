@@ -117,7 +117,8 @@ class Boards:
             head=["checkpoint", "training loss", "entropy", f"{titled} pass@1", "pass@K - pass@1 gap"],
             rows=rows,
             caption=f"Training loss: mean of the last epoch, nats. Entropy: {source}. Pass@1 and its gap to pass@K are "
-            f"on {titled}, in percent ± standard error.",
+            f"on {titled}, in percent ± standard error; of "
+            "loss and entropy it is over seeds alone.",
         )
 
     def _plain(self, number: int, lines: Sequence[tuple[Line, str]]) -> Iterator[Block]:
@@ -197,10 +198,11 @@ class Boards:
         return next((name for name in of_id if benchmarks[name].evaluate.get("k", 1) > 1), None)
 
     def _seeds(self, name: str, benchmark: str, key: str) -> Score | None:
-        """A number of an evaluation: with its own error of one seed, with that of the mean over several."""
-        scores = self.material.results.scores
-        members = self.material.rows.replicas[name]
-        return over_seeds([report.score(scores.get((each, benchmark)), key) for each in members])
+        """A number of an evaluation, with the error that it has in the other tables."""
+        scores, members = self.material.results.scores, self.material.rows.replicas[name]
+        if len(members) == 1:
+            return report.score(scores.get((members[0], benchmark)), key)
+        return report.pooled(members, key, {benchmark: 1.0}, scores, self.material.solved)
 
     def _loss(self, name: str) -> Score | None:
         lines = self.material.rows.lines[name]

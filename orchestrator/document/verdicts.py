@@ -12,15 +12,22 @@ from orchestrator.document.blocks import Block, Cell, Folded, Items, Paragraph, 
 #: A verdict and the sign before it, so that no colour has to say it.
 SIGNS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "cannot tell": "? cannot tell"}
 
+#: How one claim of a verdict is counted, and several.
+COUNTED = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "cannot tell": ("cannot be told", "cannot be told"),
+}
+
 
 def blocks(claims: Sequence[Judged]) -> Iterator[Block]:
     """A table of the claims, the numbers behind each, and what is missing for those that cannot be told."""
     if not claims:
         yield Paragraph("This study judges none of the paper's claims: it has not the rows for them.", "note")
         return
-    counts = Counter(each.verdict for each in claims)
-    known = [f"{counts[verdict]} {verdict}" for verdict in ("holds", "does not hold", "cannot tell") if counts[verdict]]
-    yield Paragraph(f"Of {len(claims)} claims: {', '.join(known)}.")
+    counts = Counter(str(each.verdict) for each in claims)
+    said = [f"{counts[verdict]} {words[counts[verdict] > 1]}" for verdict, words in COUNTED.items() if counts[verdict]]
+    yield Paragraph(f"Of {len(claims)} claims {', '.join(said)}.")
     rows = [row for each in claims for row in [_row(each, each.claim), *(_part(part) for part in each.parts)]]
     yield Table(
         name="claims",
