@@ -217,7 +217,7 @@ def _sweep(command: Command) -> int:
     codes: list[int] = []
 
     def act(composed: list[config.Composed], search: bool) -> list[float | None]:
-        asked = sweep.read(composed)
+        asked = sweep.read(composed, start=members[-1].number + 1 if members else 0)
         if search:
             _check_search(command, asked)
         members.extend(asked)

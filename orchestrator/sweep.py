@@ -43,13 +43,13 @@ class Member:
         return {key: text for key, text in self.values.items() if key != "seed" or not self.experiment.seeds}
 
 
-def read(composed: Sequence[Composed]) -> list[Member]:
-    """The members of a sweep, each with all of its replicas.
+def read(composed: Sequence[Composed], start: int = 0) -> list[Member]:
+    """The members of a sweep, each with all of its replicas; the first has the number `start`.
 
     Raises:
         ConfigError: with every error of every member, equal ones once.
     """
-    every = [(number, each) for number, whole in enumerate(composed) for each in whole.replicas or (whole,)]
+    every = [(number, each) for number, whole in enumerate(composed, start) for each in whole.replicas or (whole,)]
     errors = _Errors([each.values for _, each in every])
     experiments: dict[int, Experiment] = {}
     for number, (_, each) in enumerate(every):

@@ -43,7 +43,7 @@ def test_a_tiny_study_has_one_line_more(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_with_gpus_three(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = study(tmp_path, *CUT, "only=[ModSFT+RL]", "benchmark=[math500]", *FAST)
+    words = study(tmp_path, *CUT, "only=[ModSFT+RL]", "benchmark=[math500]", "~diagnoses", *FAST)
     memory, hours, disk = shown(capsys, *words)[-3:]
     assert memory == "GPU memory: sft 38.2 of 80, grpo 54.0 of 80, evaluate 10.5 of 80 GB"
     # 8P x 2 x 99,840 x 2,048 operations at 0.4 x 989 TFLOP/s: 9.2 hours of a GPU
