@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from huggingface_hub.constants import ENDPOINT
 
 from stages import contract
 from stages.store import Store
@@ -65,7 +66,7 @@ def _input(kind: str, given: Mapping[str, Any], store: Store) -> wandb.Artifact 
     found = wandb.Artifact(name, "dataset" if given.get("reading") else "source", metadata=metadata)
     if given.get("hub"):
         place = f"{'datasets/' if given.get('reading') else ''}{given['hub']}/tree/{given['revision']}"
-        _refer(found, f"https://huggingface.co/{place}", "hub", given["fingerprint"])
+        _refer(found, f"{ENDPOINT}/{place}", "hub", given["fingerprint"])
     elif given.get("path"):
         root = Path(given["path"])
         files = sorted(file for file in root.rglob("*") if file.is_file())[:MOST] if root.is_dir() else [root]

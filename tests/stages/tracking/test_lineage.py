@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.constants import ENDPOINT
 
 from stages.store import Store
 from stages.tracking import lineage
@@ -73,6 +74,6 @@ def test_what_comes_from_outside_is_referred_to_as_well(tmp_path: Path) -> None:
     lineage.use_inputs(run, given, Store(tmp_path))
     refs = {each.type: [entry.ref for entry in each.manifest.entries.values()] for each in run.used}
     assert refs == {
-        "source": ["https://huggingface.co/owner/name/tree/abc"],
+        "source": [f"{ENDPOINT}/owner/name/tree/abc"],
         "dataset": [(tmp_path / "rows.jsonl").as_uri()],
     }
