@@ -103,8 +103,7 @@ def _run_here(study: Study, entries: list[plan.Entry], command: Command) -> int:
         blocked = ", ".join(map(names.full, outcome.blocked))
         print(f"not run, because what they need failed: {blocked}", file=sys.stderr)
     if command.shows:
-        results.show(study, command.as_json)
-        summary_run.after_run(study)
+        summary_run.after_run(study, results.show(study, command.as_json))
     return FAILED if outcome.failed or outcome.blocked else DONE
 
 
@@ -135,8 +134,7 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
         if entry.state != "done":
             tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
     if command.shows:
-        results.show(study, command.as_json)
-        summary_run.after_run(study)
+        summary_run.after_run(study, results.show(study, command.as_json))
     return DONE if all(entry.state == "done" for entry in entries) else FAILED
 
 

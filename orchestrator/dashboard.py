@@ -14,7 +14,7 @@ from typing import Any
 
 from launch import tracking
 from launch.tracking import Recorder
-from orchestrator import report, summary_run
+from orchestrator import report, results, summary_run
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.refusal import ConfigError
 from orchestrator.summary_run import PATIENCE, say
@@ -67,7 +67,7 @@ def _record(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
         if (folder := study.store.find(node.stage, node.fingerprint)) is not None
         and not names.logs(root, names.of_node(root, node.fingerprint))
     ]
-    messages += [*summary_run.of_variants(study), summary_run.of_study(study)]
+    messages += [*summary_run.of_variants(study), summary_run.of_study(study, results.read(study))]
     recorder, errors = Recorder(root), []
     say(f"recording {len(messages)} runs in W&B")
     for message in messages:

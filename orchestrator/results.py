@@ -53,12 +53,12 @@ def verb(study: Study, command: Command) -> int:
     return DONE
 
 
-def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> None:
+def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> Results:
     """Write the tables that the experiment has, and show them; without benchmarks, where the artifacts are.
 
     `document` is the command line, if all of it is to be written as a document too, which takes some seconds.
     """
-    results = _read(study)
+    results = read(study)
     files = _write(results, study)
     made = None
     if document is not None:
@@ -69,7 +69,7 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
         files += made.files
     if as_json:
         print(json.dumps({**_as_json(results, study, files), "document": None if made is None else made.as_json()}))
-        return
+        return results
     out = view.console()
     _show_tables(results, study, out)
     if files:
@@ -78,6 +78,7 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
         out.print(f"written to {escape(str(folder))}: {names}", soft_wrap=True)
     if made is not None:
         out.print(escape(made.said()), soft_wrap=True)
+    return results
 
 
 def _show_tables(results: Results, study: Study, out: Console) -> None:
@@ -147,7 +148,8 @@ def _show(
     out.print(escape(what))
 
 
-def _read(study: Study) -> Results:
+def read(study: Study) -> Results:
+    """Every table, of what is published now."""
     scores, solved = report.scores_of(study.experiment, study.graph, study.store), Solved(study.graph, study.store)
     return Results(
         scores=scores,

@@ -14,6 +14,7 @@ from orchestrator import averages, differences, report
 from orchestrator.command import Study
 from orchestrator.graph import Node
 from orchestrator.report import Score
+from orchestrator.results import Results
 from stages.tracking import names
 
 #: Seconds until the process that talks to W&B has to have said what became of a run.
@@ -23,12 +24,12 @@ PATIENCE = 120.0
 Table = tuple[list[str], list[list[Any]]]
 
 
-def after_run(study: Study) -> None:
+def after_run(study: Study, found: Results) -> None:
     """Tell W&B what a study has come to, at the end of `run`; what is in the way of that is said and no more."""
     if study.experiment.tracked is None or not study.experiment.benchmarks:
         return
     try:
-        message = of_study(study)
+        message = of_study(study, found)
     except OSError as error:  # the store is full: the results were shown all the same
         say(f"W&B: the study's run is not recorded: {error}")
         return
@@ -37,11 +38,10 @@ def after_run(study: Study) -> None:
     recorder.close(PATIENCE)
 
 
-def of_study(study: Study) -> dict[str, Any]:
+def of_study(study: Study, found: Results) -> dict[str, Any]:
     """The message that makes the summary run of a study: its tables, and a number for each of their cells."""
     experiment, store = study.experiment, study.store
-    scores = report.scores_of(experiment, study.graph, store)
-    table = report.table(experiment, scores)
+    table = found.table
     done = [record for node in study.graph.nodes.values() if (record := store.record(node.stage, node.fingerprint))]
     numbers = {
         f"{row}/{column}": cell.mean
@@ -50,12 +50,10 @@ def of_study(study: Study) -> dict[str, Any]:
         if cell is not None
     }
     tables: dict[str, Table] = {"results": _results(table)}
-    means = averages.table(experiment, scores)
-    if means.rows:
-        tables["averages"] = _averages(means)
-    compared = differences.table(experiment, study.graph, store)
-    if compared.found:
-        tables["differences"] = _differences(compared)
+    if found.averages.rows:
+        tables["averages"] = _averages(found.averages)
+    if found.differences.found:
+        tables["differences"] = _differences(found.differences)
     return _message(
         study,
         id=names.of_study(store.root, experiment.name),

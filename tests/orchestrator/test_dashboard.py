@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from launch.tracking import Tracking
-from orchestrator import dashboard, report, summary_run
+from orchestrator import dashboard, report, results, summary_run
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.refusal import ConfigError
 from stages.tracking import names
@@ -174,7 +174,7 @@ def test_without_w_and_b_there_is_no_dashboard(tmp_path: Path) -> None:
 
 def test_at_the_end_of_a_run_nothing_is_said_without_w_and_b(tmp_path: Path) -> None:
     published = Published(tmp_path / "store")
-    summary_run.after_run(published.study)
+    summary_run.after_run(published.study, results.read(published.study))
     assert not (published.store.root / "wandb").exists()
 
 

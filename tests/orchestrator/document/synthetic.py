@@ -90,7 +90,7 @@ class Synthetic:
 
     def results(self, claims: Iterable[Judged] = ()) -> Results:
         """What `orchestrator.results` reads; with claims, they are judged so."""
-        found = results._read(self.study)
+        found = results.read(self.study)
         return replace(found, claims=list(claims)) if claims else found
 
     def document(self, claims: Iterable[Judged] = ()) -> Document:
