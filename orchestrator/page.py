@@ -61,11 +61,11 @@ def write(file: Path, heading: Heading, problems: Sequence[Problem]) -> None:
     put(file, render(heading, problems))
 
 
-def put(file: Path, text: str) -> None:
-    """Write a page whole or not at all."""
+def put(file: Path, text: str | bytes) -> None:
+    """Write a page, or what belongs to it, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
+    draft.write_bytes(text.encode() if isinstance(text, str) else text)
     os.replace(draft, file)
 
 
@@ -84,17 +84,23 @@ def fill(template: str, scripts: Sequence[str], **values: Any) -> str:
     """A template of a page with these values, its style sheet and its scripts, which are one, and their hashes."""
     script = "\n".join((_PARTS / name).read_text(encoding="utf-8") for name in scripts)
     style = (_PARTS / "page.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PARTS),
+    environment = templates(_PARTS)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters["visible"] = inline
+    return environment.get_template(template).render(
+        **values, script=script, style=style, script_hash=hashed(script), style_hash=hashed(style)
+    )
+
+
+def templates(folder: Path, **options: Any) -> jinja2.Environment:
+    """The templates of a folder: what they are given is text, and has to be there; `options` are more of jinja2's."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    environment.filters["visible"] = inline
-    return environment.get_template(template).render(
-        **values, script=script, style=style, script_hash=_hash(script), style_hash=_hash(style)
+        **options,
     )
 
 
@@ -114,6 +120,6 @@ def plain_answer(answer: Answer) -> dict[str, Any]:
     return {**asdict(answer), "verdict": answer.verdict}
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
     """What the page's policy calls a script or style sheet."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator import page
 from orchestrator.document import html, latex, markdown
 from orchestrator.document.blocks import Document, Table
 
@@ -59,8 +59,5 @@ def _values(table: Table) -> str:
 
 
 def _put(file: Path, content: bytes) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_bytes(content)
-    os.replace(draft, file)
+    page.put(file, content)
     return file

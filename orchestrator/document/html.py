@@ -8,13 +8,12 @@ page, so that nothing in it could run even if it got there.
 from __future__ import annotations
 
 from base64 import b64encode
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
+from orchestrator import page
 from orchestrator.document import canvas
 from orchestrator.document.blocks import Document
 from orchestrator.visible import visible
@@ -29,21 +28,14 @@ WIDEST = 1150
 def render(document: Document) -> str:
     """The page as text."""
     style = (_PARTS / "document.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PARTS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
+    environment = page.templates(_PARTS, finalize=_shown)
     environment.filters["kind"] = lambda block: type(block).__name__
     environment.filters["picture"] = _picture
     return environment.get_template("document.html.jinja").render(
         document=document,
         widest=WIDEST,
         style=Markup(style),
-        style_hash=f"sha256-{b64encode(sha256(style.encode()).digest()).decode()}",
+        style_hash=page.hashed(style),
     )
 
 
