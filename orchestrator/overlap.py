@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.estimate import Unpaired
+from orchestrator import solved
 from orchestrator.graph import Node
 
 #: Of one seed on both sides: id -> share before and after.
@@ -18,13 +18,7 @@ def read(folder: Path) -> dict[str, tuple[float, int]]:
     Raises:
         Unpaired: the artifact does not say them.
     """
-    import pyarrow.parquet as pq
-
-    try:
-        columns = ["id", "samples", "correct"]
-        found = pq.read_table(folder / "problems.parquet", columns=columns, partitioning=None).to_pydict()
-    except (OSError, ValueError, KeyError) as error:
-        raise Unpaired(f"{folder}: no shares of its problems ({error})") from None
+    found = solved.read(folder)
     counts = zip(found["correct"], found["samples"], strict=True)
     return {id: (right / of, of) for id, (right, of) in zip(found["id"], counts, strict=True)}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from orchestrator.estimate import Shares, Unpaired
 from orchestrator.graph import Graph
@@ -12,7 +14,10 @@ from stages.store import Store
 NUMBERS = ("pass@1", "gap", "majority")
 
 #: What problems.parquet says of them.
-COLUMNS = ("id", "samples", "correct", "majority_correct")
+COLUMNS = ("id", "samples", "correct")
+
+#: What those of earlier times do not say.
+LATER = ("majority_correct",)
 
 
 class Solved:
@@ -42,18 +47,28 @@ class Solved:
         folder = None if node is None else self._store.find(node.stage, node.fingerprint)
         if folder is None:
             return None
-        import pyarrow.parquet as pq
-
-        try:
-            file = folder / "problems.parquet"
-            columns = [name for name in COLUMNS if name in pq.read_schema(file).names]  # older ones have no majority
-            found = pq.read_table(file, columns=columns, partitioning=None).to_pydict()  # a = in a path is no column
-            counts = list(zip(found["correct"], found["samples"], strict=True))
-        except (OSError, ValueError, KeyError) as error:
-            raise Unpaired(f"{folder}: no shares of its problems ({error})") from None
+        found = read(folder)
+        counts = list(zip(found["correct"], found["samples"], strict=True))
         shares = {
             "pass@1": [correct / samples for correct, samples in counts],
             "gap": [float(correct > 0) - correct / samples for correct, samples in counts],
             "majority": [float(each) for each in found.get("majority_correct", [])],
         }
         return {number: dict(zip(found["id"], each, strict=True)) for number, each in shares.items() if each}
+
+
+def read(folder: Path) -> dict[str, list[Any]]:
+    """The columns of an evaluation's problems.parquet, a value for each problem; older ones have no majority.
+
+    Raises:
+        Unpaired: it is not there, or does not say how many samples are right.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        file = folder / "problems.parquet"
+        columns = [*COLUMNS, *(name for name in LATER if name in pq.read_schema(file).names)]
+        found = pq.read_table(file, columns=columns, partitioning=None).to_pydict()  # a = in a path is no column
+        return {name: found[name] for name in columns}
+    except (OSError, ValueError, KeyError) as error:
+        raise Unpaired(f"{folder}: no shares of its problems ({error})") from None
