@@ -73,7 +73,7 @@ def render(heading: Heading, problems: Sequence[Problem]) -> str:
     """The page as text."""
     return fill(
         "page.html.jinja",
-        ("text.js", "page.js"),
+        ("text.js", "page.js", "list.js"),
         heading=heading,
         counts=answers.counts(problems),
         problems=[_plain(problem) for problem in problems],

@@ -27,7 +27,7 @@ def render(found: Sequence[Comparison]) -> str:
     counts = {kind: sum(row["flip"] == kind for row in rows) for kind in ("right", "wrong", "")}
     return page.fill(
         "pair.html.jinja",
-        ("text.js", "pair.js"),
+        ("text.js", "pair.js", "list.js"),
         title=title,
         comparisons=found,
         lacking=comparison.lacking,

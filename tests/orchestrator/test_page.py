@@ -89,7 +89,7 @@ def test_a_browser_may_run_the_page_s_own_script_alone_and_fetch_nothing() -> No
     assert policy is not None and policy.startswith("default-src 'none'; ")
     (script,) = (attributes for attributes in parsed.tags("script") if attributes.get("type") is None)
     assert script == {}
-    for kind, names in (("script-src", ("text.js", "page.js")), ("style-src", ("page.css",))):
+    for kind, names in (("script-src", ("text.js", "page.js", "list.js")), ("style-src", ("page.css",))):
         text = "\n".join((Path(page.__file__).parent / "inspection" / name).read_text() for name in names)
         assert text in "".join(raw for _, raw in parsed.raw)
         digest = b64encode(sha256(text.encode()).digest()).decode()
@@ -101,7 +101,7 @@ def test_a_browser_may_run_the_page_s_own_script_alone_and_fetch_nothing() -> No
 
 
 def test_the_script_never_makes_markup_of_a_text() -> None:
-    for name in ("text.js", "page.js", "pair.js"):
+    for name in ("text.js", "page.js", "pair.js", "list.js"):
         script = (Path(page.__file__).parent / "inspection" / name).read_text()
         forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function\(|setAttribute"
         assert not re.search(forbidden, script)
