@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from stages.contract import Context, Interrupted, StageError
+from stages.modeling.bfloat16 import fast_products
 from stages.modeling.checkpoint import DTYPES, device
 from stages.pretrain import POSITIONS
 from stages.world.texts import Texts
@@ -122,7 +123,8 @@ def _step(model: LlamaForCausalLM, optimizers: Iterable[Optimizer], rate: float,
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        optimizer.step()
+        with fast_products(ids.device):  # Muon's, which are bfloat16 whatever the model is
+            optimizer.step()
         optimizer.zero_grad()
     return loss.item()
 
