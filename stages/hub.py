@@ -91,6 +91,31 @@ def commit(repository: Repository) -> str:
         return found.sha
 
 
+def access(repository: Repository) -> None:
+    """Ask the hub whether it gives a repository to us; nothing is downloaded.
+
+    Raises:
+        Refused, Unreachable: it does not, or there is no answer.
+    """
+    from huggingface_hub import constants, get_session, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, and in no __all__
+
+    # What HfApi.auth_check asks, which would wait for an answer without end.
+    asked = f"{constants.ENDPOINT}/api/{repository.kind}s/{repository.id}/auth-check"
+    with _asking(repository):
+        hf_raise_for_status(get_session().get(asked, headers=build_hf_headers(), timeout=5))
+
+
+def given(repository: Repository) -> bool:
+    """Whether the local cache has a file of the repository at that commit that only those get who have access."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    kept = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository.id, repo_type=repository.kind))
+    every = kept.joinpath("snapshots", repository.revision).rglob("*")
+    return any(file.is_file() and file.name not in CARDS for file in every)
+
+
 def known_commit(repository: Repository) -> str | None:
     """The commit that a branch or tag pointed to when it was last downloaded, None if it never was."""
     from huggingface_hub import HfApi

@@ -145,11 +145,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.hub.broken, b"", {})
             return
         api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+)(?:/.*)?)?", path)
+        access = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/auth-check", path)
         file = re.fullmatch(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if api is not None:
             self._api(api[1], api[2], api[3], api[4] or "main")
         elif file is not None:
             self._file(file[1] or "models", file[2], file[3], file[4])
+        elif access is not None:
+            if self._commit(access[1], access[2], "main") is not None and self._gives(access[1], access[2]):
+                self._json({})
         else:
             self._refuse(404, "EntryNotFound", f"no such page: {path}")
 
@@ -174,9 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         commit = self._commit(kind, id, revision)
         if commit is None:
             return
-        if id in self.hub.gated and self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            status = 403 if self.headers.get("Authorization") else 401
-            self._refuse(status, "GatedRepo", f"Access to {kind} {id} is restricted.")
+        if not self._gives(kind, id):
             return
         content = self.hub.commits[commit].get(name)
         if content is None:
@@ -190,6 +192,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(206, content[first : last + 1], headers)
         else:
             self._send(200, content, headers)
+
+    def _gives(self, kind: str, id: str) -> bool:
+        """Whether who asks has access to a repository; if not, that was said."""
+        given = self.headers.get("Authorization")
+        if id not in self.hub.gated or given == f"Bearer {TOKEN}":
+            return True
+        self._refuse(403 if given else 401, "GatedRepo", f"Access to {kind} {id} is restricted.")
+        return False
 
     def _commit(self, kind: str, id: str, revision: str) -> str | None:
         """The commit of a revision; None if that was refused."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.filesize import decimal
 
-from orchestrator import requirements
+from orchestrator import access, requirements
 from orchestrator.command import Study
 from orchestrator.forecast import misfit, mismatch, outlook
 from orchestrator.forecast.outlook import Outlook
@@ -40,7 +40,7 @@ def on_start(entries: Sequence[Entry], study: Study) -> Outlook:
 
 def _wrong(found: Outlook) -> list[str]:
     nodes = [each.node for each in found.to_run]
-    return [*misfit.errors(found), *mismatch.errors(nodes, found.checkpoints)]
+    return [*misfit.errors(found), *mismatch.errors(nodes, found.checkpoints), *access.errors(nodes)]
 
 
 def _disk(found: Outlook, study: Study) -> list[str]:

@@ -118,6 +118,7 @@ def test_a_hub_that_is_away_is_asked_once_and_what_is_there_is_enough(
 def test_a_branch_that_moved_is_another_source(
     server: hubs.Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    server.gated.clear()
     before = {source["name"]: source["fingerprint"] for source in planned(capsys, tmp_path)["sources"]}
     server.write("datasets/o/open", {"train.jsonl": CALIBRATION * 2})
     after = {source["name"]: source["fingerprint"] for source in planned(capsys, tmp_path)["sources"]}
