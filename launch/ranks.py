@@ -1,16 +1,20 @@
 """The processes of a DISTRIBUTED stage on this machine: `python -m launch.ranks N FOLDER...` starts N workers.
 
-Slurm starts them itself; the local launcher starts this. The first worker that fails ends the others.
+Slurm starts them itself; the local launcher starts this. The first worker that fails ends the others. Of one that was
+killed nobody else says so: the node counts as lost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+from launch import failure
 from launch.rendezvous import RANK
 from launch.worker import LIFELINE, die_with_head
 
@@ -36,8 +40,20 @@ def main(world: int, folders: list[str]) -> int:
         if failed is not None:
             for worker in workers:
                 worker.kill()
+                worker.wait()
+            if failed < 0:
+                _leave(folders, f"rank {codes.index(failed)} was killed by signal {-failed}")
             return abs(failed)
         time.sleep(POLL)
+
+
+def _leave(folders: list[str], message: str) -> None:
+    """Leave a message that no worker could, with those nodes that are not done and have none."""
+    print(message, file=sys.stderr, flush=True)
+    for folder in map(Path, folders):
+        if folder.is_dir() and not (folder / failure.ERROR).exists():
+            with contextlib.suppress(OSError):  # the disk may be full
+                failure.leave_lost(folder, message)
 
 
 if __name__ == "__main__":

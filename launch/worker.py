@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import signal
 import sys
@@ -40,6 +41,9 @@ WORK, OUT = "work", "out"
 
 #: Set by the local launcher: standard input is a pipe from the head, and its end is the end of this worker.
 LIFELINE = "LAUNCH_LIFELINE"
+
+#: What torch.distributed says, over Gloo or NCCL, and a socket, when the process at the other end has ended.
+_GONE = re.compile(r"\bgloo\b|\bNCCL\b|Connection (closed|reset) by peer|Broken pipe", re.IGNORECASE)
 
 
 class Missing(StageError):
@@ -297,6 +301,10 @@ def _record_failure(folder: Path, error: Exception, post: Post) -> bool:
     if post.many and (folder / failure.ERROR).exists():  # the reason; that this rank lost that one is none
         return False
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
+        if post.many and isinstance(error, RuntimeError | ConnectionError) and _GONE.search(message):
+            lost = f"rank {post.meeting.rank} lost another process of this stage, which left no message"
+            # One that was killed because the job ends is none to start again.
+            return failure.leave_lost(folder, f"{lost}: {message.splitlines()[0]}") and not post.stopping()
         if isinstance(error, Lost):
             return failure.leave_lost(folder, message)
         failure.leave(

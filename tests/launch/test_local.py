@@ -43,6 +43,23 @@ def test_a_rank_that_fails_ends_the_others_with_its_message(tmp_path: Path) -> N
     assert (node.stage, messages) == ("toy_ranks", ["toy_ranks.fails=1: so it does"])
 
 
+@pytest.mark.parametrize("killed", [1, 99])
+def test_a_rank_that_is_killed_is_said_and_the_node_tried_again_a_few_times(tmp_path: Path, killed: int) -> None:
+    """Whoever is first says so: a rank that loses the killed one, or what has started both."""
+    outcome, store = carry_out(tmp_path / "store", killed=killed)
+    said = [message for _, messages in outcome.again for message in messages]
+    if killed == 1:
+        (node,) = (node for node in outcome.executed if node.stage == "toy_ranks")
+        record = store.record(node.stage, node.fingerprint)
+        assert record is not None and record["attempts"] == 2 and len(said) == 1
+    else:
+        ((_, [message], _),) = outcome.failed.values()
+        assert message.endswith("(3 times without progress)")
+        said.append(message)
+    lost = "rank 0 lost another process of this stage, which left no message: Connection closed by peer"
+    assert all(each.startswith((lost, "rank 1 was killed by signal 9")) for each in said)
+
+
 def smi(folder: Path, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver's nvidia-smi with two GPUs, which this machine does not have."""
     folder.mkdir()

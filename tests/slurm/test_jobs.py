@@ -285,6 +285,15 @@ def test_a_node_that_was_lost_is_tried_again_in_the_same_job(slurm: Cluster, tmp
     assert toy.record("toy_ranks")["attempts"] == 2
 
 
+def test_a_node_of_which_a_rank_was_killed_is_tried_again_in_the_same_job(slurm: Cluster, tmp_path: Path) -> None:
+    toy = Toy(slurm, tmp_path / "store", ranks(steps=4, killed=1), processes=2)
+    toy.run()
+    job = toy.job("toy_ranks")
+    toy.wait_for("toy_ranks", "done")
+    assert restarts(slurm, job) == 1
+    assert toy.record("toy_ranks")["attempts"] == 2
+
+
 def test_a_node_that_is_lost_again_and_again_fails(slurm: Cluster, tmp_path: Path) -> None:
     toy = Toy(slurm, tmp_path / "store", ranks(steps=4, lost=99), processes=2)
     toy.run()

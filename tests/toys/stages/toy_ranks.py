@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import time
 from typing import Annotated, Any, TextIO
@@ -22,12 +23,14 @@ SEEN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "SLURMD_NODENAME
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Config:
-    """`steps` of so many `seconds` each; in the second one the rank `fails` does, and the last one is lost so often."""
+    """`steps` of so many `seconds` each; in the second one the rank `fails` does, and the last one is lost, or killed,
+    so often."""
 
     steps: Annotated[int, Field(ge=1)]
     seconds: Annotated[float, Field(ge=0)] = 0.0
     fails: int | None = None
     lost: Annotated[int, Field(ge=0)] = 0
+    killed: Annotated[int, Field(ge=0)] = 0
 
 
 def takes(config: Config) -> tuple[str, ...]:
@@ -46,6 +49,8 @@ def run(config: Config, context: Context) -> dict[str, Any]:
             raise StageError(f"toy_ranks.fails={config.fails}: so it does")
         if step == 2 and context.rank == context.world - 1 and len(starts) <= config.lost:
             raise Lost(f"rank {context.rank} is lost")
+        if step == 2 and context.rank == context.world - 1 and len(starts) <= config.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
         stopping = any(_agree(context.rank, peers, context.stopping()))
         if context.rank == 0:
             saved.with_suffix(".draft").write_text(json.dumps({"step": step, "starts": starts}))
