@@ -8,11 +8,11 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 
@@ -25,6 +25,9 @@ class Received:
     ended: dict[str, list[int]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
+    #: How it goes away, `hangs`, `errors` or `gone`, once it has taken what `until` waits for; None: it stays.
+    away: str | None = None
+    until: Callable[[Received], object] = lambda received: received.history
 
     def stream(self, run: str, sent: dict[str, Any]) -> None:
         """Lines of a run, which overwrite those from their offset on."""
@@ -42,7 +45,7 @@ class Received:
             known = run in self.runs
             self.runs[run] = {**self.runs.get(run, {}), **{key: value for key, value in given.items() if value}}
             project = {"id": "p", "name": "rejuvenation", "entity": {"id": "e", "name": "somebody"}}
-            bucket = {"id": f"id-{run}", "name": run, "displayName": run, "config": "{}", "project": project}
+            bucket = {"id": f"id-{run}", "name": run, "displayName": given.get("displayName") or run, "config": "{}", "project": project}
             return {"upsertBucket": {"bucket": bucket, "inserted": not known}}
         if name == "RunResumeStatus":
             return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": "e"}, "bucket": self._resumed(run)}}
@@ -72,7 +75,7 @@ class Received:
 @contextmanager
 def serving() -> Iterator[Received]:
     """A server of this machine, for as long as the block lasts."""
-    received = Received()
+    received, released = Received(), Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -89,6 +92,9 @@ def serving() -> Iterator[Received]:
 
         def do_POST(self) -> None:
             sent = json.loads(self._body() or b"{}")
+            if received.away is not None and received.until(received):
+                self._fail(received.away)
+                return
             if self.path.endswith("/file_stream"):
                 received.stream(self.path.split("/")[-2], sent)
                 self._send({})
@@ -96,6 +102,13 @@ def serving() -> Iterator[Received]:
             name = re.search(r"(?:query|mutation)\s+(\w+)", sent.get("query", ""))
             data = received.answer(name.group(1) if name else "", sent.get("variables") or {})
             self._send({"data": data} if data else {"data": {}, "errors": [{"message": "not known here"}]})
+
+        def _fail(self, how: str) -> None:
+            self.close_connection = True  # without a word, if it is gone
+            if how == "hangs":
+                released.wait(600)
+            elif how == "errors":
+                self.send_error(500)
 
         def _body(self) -> bytes:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -119,4 +132,5 @@ def serving() -> Iterator[Received]:
         received.url = f"http://127.0.0.1:{server.server_port}"
         Thread(target=server.serve_forever, daemon=True).start()
         yield received
+        released.set()
         server.shutdown()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import wandb
 from stages import artifact
 from stages.store import Store
 from stages.tracking import config, lineage, names, published
-from stages.tracking.run import Run, opened
+from stages.tracking.run import Run, one_line, opened, say
 
 #: Exit codes of a run, by the state of its node.
 CODES = {"done": 0, "failed": 1, "interrupted": 1}
@@ -104,7 +105,8 @@ class Desk:
             job_type=node["stage"],
             config=config.of_node(node, store, tracking["group"]),
         )
-        lineage.use_inputs(run.wandb, node["inputs"], store)
+        with _going_on(f"what {node['stage']}/{node['label']} reads"):
+            lineage.use_inputs(run.wandb, node["inputs"], store)
         return run
 
     def _publish(self, run: Run, folder: Path, tracking: Mapping[str, Any]) -> None:
@@ -118,4 +120,14 @@ class Desk:
         if table is not None:
             run.wandb.log({"generations": table})
         run.wandb.summary.update(published.summary(record, folder))
-        lineage.log_output(run.wandb, folder, record, weights=tracking["weights"])
+        with _going_on(f"what {record['identity']['stage']}/{record['label']} has made"):
+            lineage.log_output(run.wandb, folder, record, weights=tracking["weights"])
+
+
+@contextmanager
+def _going_on(what: str) -> Iterator[None]:
+    """Lineage asks the server before it notes anything: one that has gone since costs that note, not the whole run."""
+    try:
+        yield
+    except Exception as error:
+        say(f"{what} is not recorded: {one_line(error)}")

@@ -69,8 +69,13 @@ class Run:
             self.wandb.log({**axes, **numbers}, step=step)
 
     def close(self, code: int) -> None:
+        """Close it; where the server does not take the rest of it, say how that is uploaded later."""
+        place = self.place
         try:
             self.wandb.finish(exit_code=code)
+        except TimeoutError:
+            later = f"`wandb sync --include-online {place['folder']}` uploads it later"
+            say(f"{self.wandb.name} is not uploaded whole, the server does not answer any more; {later}")
         finally:
             os.close(self._lock)
 
@@ -102,7 +107,7 @@ def opened(root: Path, tracking: Mapping[str, Any], *, id: str, pid: int | None 
             found = wandb.init(mode="online", settings=_settings(pid, offline=False), **common)
             return Run(found, found.starting_step - 1, lock)
         except Exception as error:
-            why = _refused[_key(tracking)] = _one_line(error)
+            why = _refused[_key(tracking)] = one_line(error)
             wandb.teardown()  # its service would refuse the id now
             for folder in {file.parent for file in names.logs(root, id)} - before:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -146,6 +151,7 @@ def _settings(pid: int | None, *, offline: bool) -> wandb.Settings:
         x_service_wait=BUSY,
         init_timeout=BUSY if offline else OPEN,
         finish_timeout=BUSY if offline else CLOSE,
+        finish_timeout_raises=not offline,
         x_disable_stats=pid is None,
         x_stats_pid=pid or os.getpid(),
         x_stats_track_process_tree=True,
@@ -172,9 +178,10 @@ def unreachable() -> str | None:
     except urllib.error.HTTPError:
         return None
     except (OSError, ValueError) as error:
-        return f"{server} does not answer ({_one_line(error)})"
+        return f"{server} does not answer ({one_line(error)})"
     return None
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, or is."""
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stages.store import Store
 from stages.tracking import names
 from tests import wandb_server
 from tests.conftest import carry_out, study
-from tests.stages.tracking.recorded import OFFLINE
+from tests.stages.tracking.recorded import OFFLINE, attempts, by_name
 from tests.wandb_server import Received
 
 pytestmark = [pytest.mark.usefixtures("toys"), pytest.mark.slow]
@@ -43,6 +44,12 @@ def attempted(store: Path, mode: str) -> tuple[Store, str]:
     return made, names.of_node(made.root, node.fingerprint)
 
 
+def sync(root: Path, *words: str) -> None:
+    """`wandb sync`, in the store: it writes logs to ./wandb."""
+    command = [str(Path(sys.executable).parent / "wandb"), "sync", *words]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=300)
+
+
 def uploaded(received: Received, id: str) -> list[Any]:
     return [(row["_step"], row["toy_curve/reward"]) for row in received.history[id] if "toy_curve/reward" in row]
 
@@ -63,9 +70,40 @@ def test_two_offline_attempts_become_one_run_when_they_are_synced(tmp_path: Path
     assert not server.history
     assert len(names.unsynced(store.root, id)) == 2
     logs = sorted(f"wandb/{folder.name}" for folder in (store.root / names.FOLDER).glob("offline-run-*"))
-    wandb = str(Path(sys.executable).parent / "wandb")
-    command = [wandb, "sync", "-n", "1", *logs]
-    subprocess.run(command, cwd=store.root, check=True, capture_output=True, timeout=300)  # it writes logs to ./wandb
+    sync(store.root, "-n", "1", *logs)
     assert uploaded(server, id) == CURVE
     assert server.ended[id] == [1, 0]
     assert not names.unsynced(store.root, id)
+
+
+def test_a_server_that_hangs_from_the_middle_of_a_run_on_delays_the_node_by_a_minute_and_gets_the_rest_later(
+    tmp_path: Path, server: Received, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.away, server.until = "hangs", lambda received: received.runs  # it has opened the run, and no more
+    outside: dict[str, Any] = {"base": None, "toy_curve": {"steps": 9}}
+    _, graph, store = study(tmp_path / "store", {"Curve": [{"toy_curve": {}}]}, outside=outside)
+    began = time.monotonic()
+    assert not carry_out(graph, store, tracking={**OFFLINE, "mode": "online"}).failed
+    assert time.monotonic() - began < 100
+    (run,) = attempts(store.root)
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B: ")]
+    command = f"wandb sync --include-online {run.file.parent}"
+    assert said[-1] == (
+        "W&B: toy_curve/Curve is not uploaded whole, the server does not answer any more; "
+        f"`{command}` uploads it later"
+    )
+    assert not server.history and run.summary["node/state"] == "done" and run.exit_code == 0
+    server.away = None
+    sync(store.root, *command.split()[2:])
+    assert uploaded(server, run.id) == CURVE
+
+
+def test_a_server_that_goes_before_the_inputs_are_noted_costs_the_run_nothing_else(
+    tmp_path: Path, server: Received, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.away, server.until = "gone", lambda received: len(received.runs) == 2  # that of the base, and its reader's
+    _, graph, store = study(tmp_path / "store", {"A": [{"toy_train": {"epochs": 1}}]})
+    assert not carry_out(graph, store, tracking={**OFFLINE, "mode": "online"}).failed
+    run = by_name(store.root)["toy_train/A"]
+    assert run.summary["node/state"] == "done" and run.exit_code == 0
+    assert "W&B: what toy_train/A reads is not recorded: " in capfd.readouterr().err
