@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from orchestrator.refusal import ConfigError
 from orchestrator.summary_run import PATIENCE, say
 from stages.tracking import names
 
+#: What the processes that it starts import.
+PACKAGES = ("wandb", "wandb_workspaces")
+
 #: Seconds until the server has to have taken the workspace and the report.
 SAVED = 120.0
 
@@ -28,6 +32,9 @@ def verb(study: Study, command: Command) -> int:
     """Record what is not recorded yet, and make the dashboard. 1 if that was to be online, and is not."""
     if study.experiment.tracked is None:
         raise ConfigError(["wandb.mode=disabled: a dashboard is in W&B; allowed: offline, online"])
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError([f"dashboard: not installed: {', '.join(missing)}; pip install -e '.[wandb]'"])
     try:
         runs, errors = _record(study)
         made = _make(study)

@@ -177,6 +177,25 @@ def test_a_store_that_cannot_hold_w_and_b_files_costs_the_stage_nothing(tmp_path
     assert store.find(node.stage, node.fingerprint)
 
 
+@pytest.mark.slow
+def test_a_disk_that_is_full_of_w_and_b_files_costs_the_stage_nothing_and_the_log_a_few_lines(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph, store, node = trained(tmp_path / "store", steps=300)
+    disk = store.root / "wandb"
+    disk.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        assert not carry_out(graph, store, tracking=OFFLINE).failed
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+    store.refresh()
+    assert store.find(node.stage, node.fingerprint)
+    said = capfd.readouterr().err
+    assert "No space left on device" in said and "Traceback" not in said
+
+
 def test_the_users_own_run_is_not_continued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_RUN_ID", "theirs")
     monkeypatch.setenv("WANDB_API_KEY", "secret")

@@ -172,6 +172,14 @@ def test_without_w_and_b_there_is_no_dashboard(tmp_path: Path) -> None:
         dashboard.verb(Published(tmp_path / "store").study, COMMAND)
 
 
+def test_without_the_client_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "find_spec", lambda name: None)
+    study = tracked(Published(tmp_path / "store").study)
+    with pytest.raises(ConfigError, match=r"not installed: wandb, wandb_workspaces; pip install -e '\.\[wandb\]'"):
+        dashboard.verb(study, COMMAND)
+    assert not (study.store.root / "wandb").exists()
+
+
 def test_at_the_end_of_a_run_nothing_is_said_without_w_and_b(tmp_path: Path) -> None:
     published = Published(tmp_path / "store")
     summary_run.after_run(published.study, results.read(published.study))
