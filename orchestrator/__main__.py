@@ -43,6 +43,7 @@ from orchestrator import (
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
 from orchestrator.forecast import outlook, text, verdict
 from orchestrator.refusal import ConfigError
+from orchestrator.visible import visible
 from stages import contract
 from stages.store import Store
 
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         return verb.act(_site(composed) if verb.site else _study(sweep.read([composed])), command)
     except ConfigError as error:
         for message in error.messages:
-            print(f"error: {message}", file=sys.stderr)
+            print(f"error: {visible(message)}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)

@@ -37,7 +37,7 @@ def verb(study: Study, command: Command) -> int:
     folder = study.store.find(node.stage, node.fingerprint)
     if folder is None:
         entry = next(each for each in plan.make(study.graph, study.store) if each.node is node)
-        print(f"{names.full(node)} is not published: {entry.state}, {entry.reason}", file=sys.stderr)
+        print(inline(f"{names.full(node)} is not published: {entry.state}, {entry.reason}"), file=sys.stderr)
         return FAILED
     every = answers.read(folder)
     shown = [problem for problem in every if problem.wrong] if WRONG in command.flags else every

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -27,6 +28,7 @@ from orchestrator import (
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
+from orchestrator.visible import inline
 from stages.store import Store
 
 
@@ -51,13 +53,15 @@ def retry_verb(study: Study, command: Command) -> int:
         again = [node for node in names.several("retry", command.node, study.graph.nodes.values()) if node in again]
     graph, left = retry.restrict(study.graph, entries, again)
     for node in left:
-        print(f"left out, because it needs what was never tried: {names.full(node)}", file=sys.stderr)
+        _say(f"left out, because it needs what was never tried: {names.full(node)}")
     if all(node in left for node in again):
-        print("nothing of it failed or was lost", file=sys.stderr)
+        _say("nothing of it failed or was lost")
+        if command.as_json:
+            print(json.dumps({"again": [], "left_out": [names.full(node) for node in left]}))
         return FAILED if left else DONE
     entries = [entry for entry in entries if entry.node.fingerprint in graph.nodes]
     _check_ahead(entries, replace(study, graph=graph))
-    print(f"again: {', '.join(names.full(node) for node in again if node not in left)}", file=sys.stderr)
+    _say(f"again: {', '.join(names.full(node) for node in again if node not in left)}")
     runs.record(study.experiment.name, command.overrides, study.graph, study.store)
     return _carry_out(replace(study, graph=graph), entries, command)
 
@@ -67,7 +71,7 @@ def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
     notify.check()
     verdict.on_start(entries, study)
     for note in moved.notes(entries, study.graph, study.store):
-        print(f"note: {note}", file=sys.stderr)
+        _say(f"note: {note}")
 
 
 def _carry_out(study: Study, entries: list[plan.Entry], command: Command) -> int:
@@ -96,12 +100,12 @@ def _run_here(study: Study, entries: list[plan.Entry], command: Command) -> int:
     head.ended(notify.of_run(running))
     for node, messages, log in outcome.failed.values():
         for message in messages:
-            print(f"error: {names.full(node)}: {message}", file=sys.stderr)
+            _say(f"error: {names.full(node)}: {message}")
         if log.exists():  # not when it ran in this process, and printed here
-            print(f"  log: {log}", file=sys.stderr)
+            _say(f"  log: {log}")
     if outcome.blocked:
         blocked = ", ".join(map(names.full, outcome.blocked))
-        print(f"not run, because what they need failed: {blocked}", file=sys.stderr)
+        _say(f"not run, because what they need failed: {blocked}")
     if command.shows:
         summary_run.after_run(study, results.show(study, command.as_json))
     return FAILED if outcome.failed or outcome.blocked else DONE
@@ -110,13 +114,9 @@ def _run_here(study: Study, entries: list[plan.Entry], command: Command) -> int:
 def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     """Submit everything to Slurm; with cluster.wait, or --wait, stay until it is done."""
     cluster = study.experiment.cluster
-
-    def tell(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
     tracked = study.experiment.tracked
     head = notify.Head(study, entries, command)
-    submitted = submit.Submitter(study.graph, study.store, cluster, tell, tracked).submit(entries)
+    submitted = submit.Submitter(study.graph, study.store, cluster, _say, tracked).submit(entries)
     done = submitted.nodes == 0 and not submitted.attached and not submitted.held_back
     if not done and not (cluster.wait or "--wait" in command.flags):
         view.show_submitted(submitted, view.console(), command.as_json)
@@ -128,14 +128,19 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
             look = head.watching(draw.show)
             entries = follow.follow(study.graph, study.store, cluster, draw.tell, tracking=tracked, look=look)
     else:
-        entries = follow.follow(study.graph, study.store, cluster, tell, tracking=tracked, look=head.watching())
+        entries = follow.follow(study.graph, study.store, cluster, _say, tracking=tracked, look=head.watching())
     head.ended(notify.of_entries(entries, study.store))
     for entry in entries:
         if entry.state != "done":
-            tell(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
+            _say(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
     if command.shows:
         summary_run.after_run(study, results.show(study, command.as_json))
     return DONE if all(entry.state == "done" for entry in entries) else FAILED
+
+
+def _say(text: str) -> None:
+    """One line for whoever waits; what a stage says in it is only ever text."""
+    print(inline(text), file=sys.stderr, flush=True)
 
 
 def _check_writable(store: Store) -> None:

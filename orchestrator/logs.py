@@ -20,6 +20,7 @@ from orchestrator import names, plan
 from orchestrator.batch import batches
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.graph import Graph, Node
+from orchestrator.visible import inline
 from stages.store import Store
 
 #: Seconds between two looks at a log that is followed, and between two at whether its node is still in flight.
@@ -45,7 +46,7 @@ def verb(study: Study, command: Command) -> int:
             _show(words)
     if found is None:
         entry = next(each for each in plan.make(study.graph, study.store) if each.node is node)
-        _say(f"{names.full(node)} has no log: {entry.state}, {entry.reason}")
+        _say(inline(f"{names.full(node)} has no log: {entry.state}, {entry.reason}"))
     return FAILED if found is None else DONE
 
 

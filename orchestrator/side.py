@@ -94,7 +94,7 @@ def _resolve(name: str, study: Study, command: Command) -> tuple[_Place, str | N
         return here, name
     chosen, colon, variant = name.partition(":")
     if not colon and not _is_experiment(name):
-        known = [*study.experiment.replicas, *study.experiment.variants]
+        known = dict.fromkeys([*study.experiment.replicas, *study.experiment.variants])
         hint = instead(name, known)
         raise ConfigError([f"compare {name}: neither a variant of {study.experiment.name} nor an experiment{hint}"])
     place = here if chosen in (study.experiment.name, _chosen(command.overrides)) else _elsewhere(chosen, command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,7 @@ from rich.markup import escape
 
 from orchestrator import drawing, hint, live, plan, view, watch
 from orchestrator.command import DONE, FAILED, Command, Study
-from orchestrator.drawing import Drawing, Facts
+from orchestrator.drawing import Drawing, Facts, Report
 from orchestrator.forecast import remaining
 from orchestrator.names import full
 from orchestrator.plan import Entry
@@ -43,11 +44,19 @@ def as_json(entries: Sequence[Entry], study: Study, command: Command) -> dict[st
     facts, shown = Facts(study.store), plan.as_json(list(entries), study.graph)
     reports = facts.progress(entries)
     for node, entry in zip(shown["nodes"], entries, strict=True):
-        node["progress"] = reports.get(entry.node.fingerprint)
+        node["progress"] = _plain(reports.get(entry.node.fingerprint))
         node["seconds"] = facts.seconds(entry) if entry.state == "done" else None
     left = remaining.left(entries, study, reports)
     ahead = None if left is None else asdict(left)
     return {**shown, "left": ahead, "next": [asdict(each) for each in hint.hints(entries, command)]}
+
+
+def _plain(report: Report | None) -> Report | None:
+    """A report with null for a metric that JSON has no number for: nan and infinities, of a training that diverges."""
+    if report is None:
+        return None
+    finite = {name: value if math.isfinite(value) else None for name, value in report["metrics"].items()}
+    return {**report, "metrics": finite}
 
 
 def _lines(entries: list[Entry], study: Study, command: Command, out: Console) -> None:

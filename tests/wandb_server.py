@@ -25,9 +25,10 @@ class Received:
     ended: dict[str, list[int]] = field(default_factory=dict)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
-    #: How it goes away, `hangs`, `errors` or `gone`, once it has taken what `until` waits for; None: it stays.
+    #: How it goes away, `hangs` or `gone`, once it has taken what `until` waits for; None: it stays.
     away: str | None = None
     until: Callable[[Received], object] = lambda received: received.history
+    over: Event = field(default_factory=Event)
 
     def stream(self, run: str, sent: dict[str, Any]) -> None:
         """Lines of a run, which overwrite those from their offset on."""
@@ -45,7 +46,8 @@ class Received:
             known = run in self.runs
             self.runs[run] = {**self.runs.get(run, {}), **{key: value for key, value in given.items() if value}}
             project = {"id": "p", "name": "rejuvenation", "entity": {"id": "e", "name": "somebody"}}
-            bucket = {"id": f"id-{run}", "name": run, "displayName": given.get("displayName") or run, "config": "{}", "project": project}
+            shown = given.get("displayName") or run
+            bucket = {"id": f"id-{run}", "name": run, "displayName": shown, "config": "{}", "project": project}
             return {"upsertBucket": {"bucket": bucket, "inserted": not known}}
         if name == "RunResumeStatus":
             return {"model": {"id": "p", "name": "p", "entity": {"id": "e", "name": "e"}, "bucket": self._resumed(run)}}
@@ -72,65 +74,69 @@ class Received:
         return {"id": f"id-{run}", "name": run, "config": "{}", "wandbConfig": '{"t": 1}', "tags": [], **counts, **last}
 
 
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    received: Received
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._send({})
+
+    def do_PUT(self) -> None:
+        self._body()
+        self._send({})
+
+    def do_POST(self) -> None:
+        sent = json.loads(self._body() or b"{}")
+        if self.received.away is not None and self.received.until(self.received):
+            self._fail(self.received.away)
+            return
+        if self.path.endswith("/file_stream"):
+            self.received.stream(self.path.split("/")[-2], sent)
+            self._send({})
+            return
+        name = re.search(r"(?:query|mutation)\s+(\w+)", sent.get("query", ""))
+        data = self.received.answer(name.group(1) if name else "", sent.get("variables") or {})
+        self._send({"data": data} if data else {"data": {}, "errors": [{"message": "not known here"}]})
+
+    def _fail(self, how: str) -> None:
+        self.close_connection = True  # without a word, if it is gone
+        if how == "hangs":
+            self.received.over.wait(600)
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _send(self, answer: dict[str, Any]) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, address: Any) -> None:
+        """A client that hangs up is none."""
+
+
 @contextmanager
 def serving() -> Iterator[Received]:
     """A server of this machine, for as long as the block lasts."""
-    received, released = Received(), Event()
+    found = Received()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(_Handler):
+        received = found
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            self._send({})
-
-        def do_PUT(self) -> None:
-            self._body()
-            self._send({})
-
-        def do_POST(self) -> None:
-            sent = json.loads(self._body() or b"{}")
-            if received.away is not None and received.until(received):
-                self._fail(received.away)
-                return
-            if self.path.endswith("/file_stream"):
-                received.stream(self.path.split("/")[-2], sent)
-                self._send({})
-                return
-            name = re.search(r"(?:query|mutation)\s+(\w+)", sent.get("query", ""))
-            data = received.answer(name.group(1) if name else "", sent.get("variables") or {})
-            self._send({"data": data} if data else {"data": {}, "errors": [{"message": "not known here"}]})
-
-        def _fail(self, how: str) -> None:
-            self.close_connection = True  # without a word, if it is gone
-            if how == "hangs":
-                released.wait(600)
-            elif how == "errors":
-                self.send_error(500)
-
-        def _body(self) -> bytes:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
-
-        def _send(self, answer: dict[str, Any]) -> None:
-            body = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: Any, address: Any) -> None:
-            """A client that hangs up is none."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        received.url = f"http://127.0.0.1:{server.server_port}"
+    with _Server(("127.0.0.1", 0), Handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_port}"
         Thread(target=server.serve_forever, daemon=True).start()
-        yield received
-        released.set()
+        yield found
+        found.over.set()
         server.shutdown()

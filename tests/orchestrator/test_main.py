@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import config, experiment
-from orchestrator.__main__ import main
+from orchestrator.__main__ import VERBS, main
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -202,6 +202,22 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(
     (tmp_path / "file").write_text("")
     (message,) = messages(capsys, "+experiment=tiny_math", f"store={tmp_path}/file/store")
     assert message.startswith(f"store={tmp_path}/file/store: cannot be written: ")
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):  # Hydra's own
+        main(["--help"])
+    words = capsys.readouterr().out.partition("==")[0].replace(",", " ").split()
+    assert set(VERBS) <= set(words)
+
+
+def test_what_others_have_named_is_only_text_in_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "experiment").mkdir()
+    hostile = '# @package _global_\nname: bad\nbase: "/nowhere"\nvariants: {"\\e[31mred": [nothing]}\n'
+    (tmp_path / "experiment" / "bad.yaml").write_text(hostile)
+    assert main(["plan", "+experiment=bad", f"hydra.searchpath=[file://{tmp_path}]"]) == 2
+    said = capsys.readouterr().err
+    assert "<U+001B>[31mred" in said and "\x1b" not in said
 
 
 def test_hydra_itself_still_answers() -> None:

@@ -94,6 +94,11 @@ def test_members_of_a_sweep_and_all_seeds_of_a_variant(tmp_path: Path) -> None:
     ("first", "second", "wrong"),
     [
         ("ModSFT", "ModSTF+RL", "compare ModSTF+RL: neither a variant of smoke nor an experiment; did you mean"),
+        (
+            "ModSFT",
+            "Nothing",
+            "compare Nothing: neither a variant of smoke nor an experiment; allowed: ModSFT, ModSFT+RL",
+        ),
         ("ModSFT", "ModSFT", "compare ModSFT ModSFT: both are ModSFT; name two variants"),
         ("smoke", "smoke", "compare smoke smoke: both are one experiment; name one of each, as in smoke:VARIANT"),
         ("ModSFT", "tiny_math:None", "compare tiny_math:None: not a variant"),
@@ -103,7 +108,8 @@ def test_members_of_a_sweep_and_all_seeds_of_a_variant(tmp_path: Path) -> None:
 def test_names_that_mean_nothing(tmp_path: Path, first: str, second: str, wrong: str) -> None:
     with pytest.raises(ConfigError) as refused:
         pairs(tmp_path, first, second, "+experiment=smoke")
-    assert refused.value.messages[0].startswith(wrong)
+    (message,) = refused.value.messages
+    assert message.startswith(wrong) and message.count("ModSFT+RL") <= 2
 
 
 def test_another_experiment_in_a_sweep_is_refused(tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def test_an_object_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert [each["command"].split()[3] for each in shown["next"]] == ["logs"]
 
 
+def test_what_json_has_no_number_for_is_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = begun(tmp_path)
+    node = next(iter(found.graph.nodes.values()))
+    report = {**REPORT, "metrics": {"loss": float("nan"), "norm": float("inf"), "reward": 0.5}}
+    (found.store.job(node.stage, node.fingerprint) / PROGRESS).write_text(json.dumps(report))
+    act(found, "--json")
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown["nodes"][0]["progress"]["metrics"] == {"loss": None, "norm": None, "reward": 0.5}
+    act(found)
+    assert "loss nan  norm inf  reward 0.5" in capsys.readouterr().out
+
+
 def test_what_is_done_has_its_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = Study(*study(tmp_path))
     carry_out(found.graph, found.store)

@@ -89,8 +89,7 @@ def test_a_server_that_hangs_from_the_middle_of_a_run_on_delays_the_node_by_a_mi
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B: ")]
     command = f"wandb sync --include-online {run.file.parent}"
     assert said[-1] == (
-        "W&B: toy_curve/Curve is not uploaded whole, the server does not answer any more; "
-        f"`{command}` uploads it later"
+        f"W&B: toy_curve/Curve is not uploaded whole, the server does not answer any more; `{command}` uploads it later"
     )
     assert not server.history and run.summary["node/state"] == "done" and run.exit_code == 0
     server.away = None
