@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from launch import sharing
 from orchestrator import (
     benchmarks,
@@ -91,7 +89,7 @@ def plan_verb(study: Study, command: Command) -> int:
     if COST in command.flags:
         text.show(found, out)
     for line in [*text.summary(found), *(f"note: {note}" for note in notes)]:
-        out.print(escape(line), soft_wrap=True)
+        out.print(view.escape(line), soft_wrap=True)
     return DONE
 
 

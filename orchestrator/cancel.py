@@ -27,6 +27,7 @@ from orchestrator.graph import Graph, Node
 from orchestrator.names import full
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
+from orchestrator.visible import inline
 from stages.store import Store
 
 #: Seconds to wait until what was cancelled is over: Slurm lets a job save for KillWait seconds, 30 by default.
@@ -198,9 +199,9 @@ def _wait(ready: Callable[[], bool]) -> bool:
 def _tell(cut: Cut, chosen: set[str], over: bool) -> None:
     for what, nodes in {**{f"job {job}": n for job, n in cut.jobs.items()}, **_workers(cut)}.items():
         more = "" if len(nodes) == 1 else f" (one job, which ends for all {len(nodes)} of them)"
-        print(f"cancelled {what}: {', '.join(nodes)}{more}")
+        print(inline(f"cancelled {what}: {', '.join(nodes)}{more}"))
     for node, why in cut.left.items():
-        print(f"left {node}: {why}")
+        print(inline(f"left {node}: {why}"))
     if not cut.ended and not cut.left:
         print("nothing of it is in flight")
     if not over:

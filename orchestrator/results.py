@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from orchestrator import averages, claims, contamination, diagnoses, differences, estimate, report, tables, view
 from orchestrator.averages import Averages
@@ -22,6 +21,8 @@ from orchestrator.graph import Node
 from orchestrator.report import Score, Scores, Table
 from orchestrator.solved import Solved
 from orchestrator.tables import MISSING
+from orchestrator.view import escape, escape_lines
+from orchestrator.visible import inline
 
 #: Diagnoses side by side in one table.
 ABREAST = 6
@@ -87,7 +88,7 @@ def _show_tables(results: Results, study: Study, out: Console) -> None:
         _show_scores(results, out)
     else:
         for name, place in {**_places(study), **_folders(study)}.items():
-            print(f"{name}: {place or 'not there yet'}")
+            print(inline(f"{name}: {place or 'not there yet'}"))
     if results.contamination.found:
         what = "share of the problems that occur in the data that is trained on; checked: long enough for an n-gram"
         _show("contamination", what, results.contamination, out)
@@ -145,7 +146,7 @@ def _show(
         out.print(f"no {name} is published yet")
         return
     tables.show(table.head, lines, out, names=names, abreast=abreast)
-    out.print(escape(what))
+    out.print(escape_lines(what))
 
 
 def read(study: Study) -> Results:

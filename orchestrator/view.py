@@ -16,7 +16,7 @@ from orchestrator.finding import Finding
 from orchestrator.graph import Graph
 from orchestrator.plan import Entry, counts
 from orchestrator.submit import Submitted
-from orchestrator.visible import inline
+from orchestrator.visible import inline, visible
 from orchestrator.why import Answer
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def show_prompts(prompts: dict[str, str], out: Console) -> None:
     """One prompt of each benchmark, as it is: its last line has no end."""
     for name, prompt in prompts.items():
         out.rule(escape(name), align="left")
-        print(prompt)
+        print(visible(prompt))
 
 
 def show_why(answers: list[Answer], out: Console) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.forecast.load import GB, Load, needed
 from orchestrator.forecast.outlook import Forecast, Outlook, gpu_hours
 from orchestrator.names import full
+from orchestrator.view import escape
 
 
 def summary(outlook: Outlook) -> list[str]:
