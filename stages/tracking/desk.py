@@ -13,7 +13,7 @@ import wandb
 from stages import artifact
 from stages.store import Store
 from stages.tracking import config, lineage, names, published
-from stages.tracking.run import Run, one_line, opened, say
+from stages.tracking.run import Run, one_line, opened, remove_unbegun, say
 
 #: Exit codes of a run, by the state of its node.
 CODES = {"done": 0, "failed": 1, "interrupted": 1}
@@ -24,6 +24,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._run: Run | None = None
+        self._lost = False
         self._node: Mapping[str, Any] = {}
 
     def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,13 +36,16 @@ class Desk:
         """Close the run that is open, if there is one: nobody is left who could say how it ended."""
         run, self._run = self._run, None
         if run is not None:
-            run.wandb.summary.update({"node/state": "lost"})
-            run.close(1)
+            self._lost = True
+            try:
+                run.wandb.summary.update({"node/state": "lost"})
+            finally:
+                run.close(1)
 
     def _begin(self, message: Mapping[str, Any]) -> None:
         """Open the run of a node that is about to be run."""
         node, tracking = message["node"], message["node"]["tracking"]
-        self._node = node
+        self._node, self._lost = node, False
         self._run = self._open(node, tracking, pid=message["pid"])
         self._run.wandb.summary.update({"node/state": "running", "node/attempt": message["attempt"]})
 
@@ -52,6 +56,8 @@ class Desk:
     def _end(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Close the run of a node, which is published, failed or was asked to stop."""
         run, self._run = self._run, None
+        if run is None and self._lost:  # the client is gone, as Slurm ends it with SIGTERM while a stage saves
+            run = self._open(self._node, self._node["tracking"])
         if run is None:
             return {}
         try:
@@ -81,6 +87,7 @@ class Desk:
     def _study(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Make the run of a study, or of one of its variants: numbers, and tables as the head has them."""
         root, id = Path(message["store"]), message["id"]
+        remove_unbegun(root)
         for superseded in names.unsynced(root, id):  # it says the same, of an earlier moment
             shutil.rmtree(superseded.parent, ignore_errors=True)
         run = opened(root, message["tracking"], id=id, **message["run"])

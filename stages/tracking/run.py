@@ -6,6 +6,7 @@ earlier attempt is offline and not uploaded yet, since its rows would be in nobo
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -31,6 +32,9 @@ BUSY = 60.0
 #: Seconds that a run may take to be closed by the process of an attempt that was killed, before the next one opens it.
 HELD = 30.0
 
+#: Seconds for which no client leaves its log alone, as it writes every 15; and until one that was closed has written.
+IDLE, WRITTEN = 60.0, 2.0
+
 #: Entity and project -> why they cannot be online, once that is known in this process.
 _refused: dict[str, str] = {}
 
@@ -43,6 +47,7 @@ class Run:
 
     def __init__(self, run: Any, reached: int, lock: int) -> None:
         self.wandb = run
+        self._log = Path(run.dir).parent / f"run-{run.id}.wandb"
         self._stage = run.job_type  # two stages have curves of the same name, and a panel shows one of them
         self._reached = reached
         self._last: dict[str, int] = {}  # curve -> the last step that was logged here
@@ -70,12 +75,20 @@ class Run:
 
     def close(self, code: int) -> None:
         """Close it; where the server does not take the rest of it, say how that is uploaded later."""
-        place = self.place
         try:
             self.wandb.finish(exit_code=code)
+            until = time.monotonic() + WRITTEN
+            while not transactions.begun(self._log) and time.monotonic() < until:
+                time.sleep(0.05)
         except TimeoutError:
-            later = f"`wandb sync --include-online {place['folder']}` uploads it later"
+            later = f"`wandb sync --include-online {self._log.parent}` uploads it later"
             say(f"{self.wandb.name} is not uploaded whole, the server does not answer any more; {later}")
+        except Exception:
+            with contextlib.suppress(Exception):
+                wandb.teardown()  # its service has ended, and the next run would be told to the same one
+            if not transactions.begun(self._log):
+                shutil.rmtree(self._log.parent, ignore_errors=True)
+            raise
         finally:
             os.close(self._lock)
 
@@ -89,6 +102,7 @@ def opened(root: Path, tracking: Mapping[str, Any], *, id: str, pid: int | None 
         run: name, job_type, config.
     """
     lock = _locked(root, id)
+    remove_unbegun(root, id, idle=0.0)
     earlier = names.logs(root, id)
     why = None if tracking["mode"] == "offline" else _not_online(root, tracking, id)
     mode = "offline" if tracking["mode"] == "offline" or why else "online"
@@ -116,6 +130,17 @@ def opened(root: Path, tracking: Mapping[str, Any], *, id: str, pid: int | None 
         say(f"{run['name']} and what follows is recorded offline, `wandb sync` uploads it later: {why}")
     found = wandb.init(mode="offline", settings=_settings(pid, offline=True), **common)
     return Run(found, max((transactions.reached(file) for file in earlier), default=-1), lock)
+
+
+def remove_unbegun(root: Path, id: str = "*", idle: float = IDLE) -> None:
+    """Remove offline logs without a beginning: `wandb sync` of one uploads none of the others that it is given.
+
+    `idle`: seconds for which nobody has written to them.
+    """
+    for file in (root / names.FOLDER).glob(f"offline-run-*-{id}/run-{id}.wandb"):
+        with contextlib.suppress(OSError):  # somebody else has removed it
+            if time.time() - file.stat().st_mtime >= idle and not transactions.begun(file):
+                shutil.rmtree(file.parent, ignore_errors=True)
 
 
 def say(text: str) -> None:

@@ -46,6 +46,11 @@ def records(file: Path) -> Iterator[Any]:
             yield record
 
 
+def begun(file: Path) -> bool:
+    """Whether a log says which run it is of: a client that is killed in its first 15 seconds has not yet."""
+    return file.stat().st_size > BLOCK or any(record.WhichOneof("record_type") == "run" for record in records(file))
+
+
 def history(file: Path) -> list[dict[str, Any]]:
     """The rows of a run's history in the order in which they were written, each with its `_step`."""
     return [

@@ -90,6 +90,16 @@ def test_a_second_attempt_continues_the_run_and_its_curve(tmp_path: Path, how: s
         assert one.summary["node/failure"] == "it fails here"
 
 
+@pytest.mark.slow
+def test_a_client_that_is_ended_under_a_stage_is_started_again_to_record_the_rest(tmp_path: Path) -> None:
+    graph, store, node = trained(tmp_path / "store", steps=9, dies=5, how="alone", seconds=1.0)
+    assert not carry_out(graph, store, tracking=OFFLINE).failed
+    (run,) = attempts(store.root)  # what it had not yet written is no log, with which `wandb sync` would upload nothing
+    assert run.id == names.of_node(store.root, node.fingerprint)
+    assert curve(run, "toy_curve/reward") == [(step, step / 10) for step in range(1, 10)]
+    assert (run.exit_code, run.summary["node/state"]) == (0, "done") and run.made
+
+
 def test_disabled_starts_no_process_and_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Tracking(mode="disabled").group("toy") is None
     started: list[object] = []

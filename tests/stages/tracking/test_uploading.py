@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from stages.store import Store
 from stages.tracking import names
+from stages.tracking.run import remove_unbegun
 from tests import wandb_server
 from tests.conftest import carry_out, study
 from tests.stages.tracking.recorded import OFFLINE, attempts, by_name
@@ -106,3 +108,21 @@ def test_a_server_that_goes_before_the_inputs_are_noted_costs_the_run_nothing_el
     run = by_name(store.root)["toy_train/A"]
     assert run.summary["node/state"] == "done" and run.exit_code == 0
     assert "W&B: what toy_train/A reads is not recorded: " in capfd.readouterr().err
+
+
+def test_a_log_without_a_beginning_is_removed_since_wandb_sync_would_upload_none_of_the_others(
+    tmp_path: Path, server: Received
+) -> None:
+    store, id = attempted(tmp_path / "store", "offline")
+    logs = store.root / names.FOLDER
+    before, now = logs / "offline-run-20200101_000000-dead", logs / "offline-run-20200101_000000-busy"
+    for folder in (before, now):  # one was killed with all of its job, the other has just been opened
+        folder.mkdir()
+        (folder / f"run-{folder.name.rpartition('-')[2]}.wandb").write_bytes(b":W&B\xd0\x03\x00")
+    os.utime(before / "run-dead.wandb", (0, 0))
+    remove_unbegun(store.root)
+    assert not before.exists() and now.exists()
+    remove_unbegun(store.root, "busy", idle=0.0)  # it is opened again, by the next attempt
+    assert not now.exists()
+    sync(store.root, "-n", "1", *sorted(f"wandb/{each.name}" for each in logs.glob("offline-*")))
+    assert uploaded(server, id) == CURVE

@@ -6,6 +6,7 @@ import signal
 import time
 from typing import Annotated, Any
 
+import psutil
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
@@ -18,7 +19,10 @@ SAVES = True
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Config:
-    """`steps` of so many `seconds`; after step `dies` the first attempt ends in the way of `how`."""
+    """`steps` of so many `seconds`; after step `dies` the first attempt ends in the way of `how`.
+
+    `alone`: it goes on, but W&B's client has got the SIGTERM that Slurm sends to all processes of a job.
+    """
 
     steps: Annotated[int, Field(ge=1)]
     seconds: Annotated[float, Field(ge=0)] = 0.0
@@ -28,6 +32,13 @@ class Config:
 
 def takes(config: Config) -> tuple[str, ...]:
     return ()
+
+
+def _end_client() -> None:
+    for each in psutil.Process().children(recursive=True):
+        if each.name() == "wandb-core":
+            each.terminate()
+    time.sleep(0.5)
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
@@ -46,6 +57,9 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         time.sleep(config.seconds)
         if first and step == config.dies:
             (context.work / "died").touch()
+            if config.how == "alone":
+                _end_client()
+                continue
             if config.how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise Interrupted(f"saved at step {step}") if config.how == "stopped" else StageError("it fails here")
