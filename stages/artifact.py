@@ -45,9 +45,15 @@ def defect(folder: Path, record: Any) -> str | None:
     """What is wrong with a record: its keys, its fingerprint, or an output that is missing or of another size."""
     if not isinstance(record, dict) or not record.keys() >= _KEYS or record["schema"] != SCHEMA:
         return "not a record of this schema"
+    try:
+        sizes = {output["path"]: output["size"] for output in record["outputs"]}
+    except (KeyError, TypeError):
+        return "not a record of this schema"
+    if not isinstance(record["summary"], dict):
+        return "not a record of this schema"
     if fingerprint(record["identity"]) != record["fingerprint"]:
         return "the fingerprint is not that of the identity"
-    return lacking(str(folder), {output["path"]: output["size"] for output in record["outputs"]})
+    return lacking(str(folder), sizes)
 
 
 def lacking(folder: str, sizes: Mapping[str, int]) -> str | None:

@@ -47,7 +47,10 @@ def test_the_state_may_be_deleted(published: Path) -> None:
     assert artifact.read(published) is not None
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing output", "shorter output", "other identity", "not an object"])
+DAMAGES = ["truncated", "missing output", "shorter output", "other identity", "not an object"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_whatever_is_damaged_is_not_done(published: Path, damage: str) -> None:
     file = published / artifact.RECORD
     text = file.read_text()
@@ -61,6 +64,13 @@ def test_whatever_is_damaged_is_not_done(published: Path, damage: str) -> None:
         file.write_text(json.dumps({**json.loads(text), "identity": identity("toy", 2, {"a": 1}, {})}))
     else:
         file.write_text("[]")
+    assert artifact.read(published) is None
+
+
+@pytest.mark.parametrize("other", [{"outputs": None}, {"outputs": [{"name": "a"}]}, {"summary": None}, {"schema": 0}])
+def test_a_record_of_another_schema_is_not_done(published: Path, other: dict[str, Any]) -> None:
+    file = published / artifact.RECORD
+    file.write_text(json.dumps({**json.loads(file.read_text()), **other}))
     assert artifact.read(published) is None
 
 
