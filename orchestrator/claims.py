@@ -26,6 +26,9 @@ from orchestrator.command import Study
 from orchestrator.estimate import Estimate, Unpaired
 from orchestrator.quantities import Absent, Quantities
 
+#: What is nearer to 0 is 0, in any unit: sums of a few numbers of the size of percents are exact to some 1e-14.
+ROUNDING = 1e-12
+
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 
 
@@ -164,7 +167,8 @@ def _part(name: str, source: str, part: Part, found: Quantities) -> Judged:
         if len(row) == len(part.terms):
             values[seed] = row
     known, why = _estimate(part, values, found)
-    interval = None if known is None or known.interval is None else _scaled(known.interval, part.scale)
+    ends = None if known is None else known.interval
+    interval = None if ends is None else (_settled(ends[0] * part.scale), _settled(ends[1] * part.scale))
     verdict: Verdict = "cannot tell" if missing else rule(interval, part, len(shared))
     if len(shared) < 2:
         why = [*why, "one seed: the interval is over its problems" if interval else "one seed: no interval"]
@@ -175,7 +179,7 @@ def _part(name: str, source: str, part: Part, found: Quantities) -> Judged:
         claim=part.claim,
         source=source,
         verdict=verdict,
-        estimate=None if known is None else known.mean * part.scale,
+        estimate=None if known is None else _settled(known.mean * part.scale),
         low=None if interval is None else interval[0],
         high=None if interval is None else interval[1],
         published=part.published,
@@ -226,8 +230,9 @@ def _numbers(part: Part, values: dict[int, list[float]]) -> list[str]:
     ]
 
 
-def _scaled(interval: tuple[float, float], scale: float) -> tuple[float, float]:
-    return interval[0] * scale, interval[1] * scale
+def _settled(value: float) -> float:
+    """0 for what rounding leaves of a sum that is 0: numbers that are all alike are on no side of it."""
+    return 0.0 if abs(value) < ROUNDING else value
 
 
 def _signed(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -93,17 +94,20 @@ class Quantities:
         file = folder / "training.jsonl"
         if file not in self._curves:
             try:
-                self._curves[file] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+                steps = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
             except (OSError, ValueError) as error:
                 raise Absent(f"{names.full(node)}: no curve of its training ({error})") from None
-        values = [step[term.number] for step in self._curves[file] if term.number in step]
+            self._curves[file] = [step for step in steps if isinstance(step, dict)]
+        values = [step[term.number] for step in self._curves[file] if step.get(term.number) is not None]
         if not values:
             raise Absent(f"{names.full(node)}: its curve has no {term.number}")
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+            raise Absent(f"{names.full(node)}: its curve has a {term.number} that is no finite number")
         return values[-1] if term.at == "last" else fmean(values)
 
 
 def _number(found: Mapping[str, object], term: Term, node: Node) -> float:
     value = found.get(term.number)
-    if not isinstance(value, int | float):
+    if not isinstance(value, int | float) or not math.isfinite(value):
         raise Absent(f"{names.full(node)}: has no {term.number}")
     return float(value)

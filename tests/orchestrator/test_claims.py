@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,49 @@ def test_curves_and_diagnoses_are_compared_over_seeds(tmp_path: Path) -> None:
     assert (first.low, first.high) == (pytest.approx(4.5 - 4.302653 * 0.5 / 3**0.5), pytest.approx(5.742, abs=1e-3))
     assert second.missing == found.missing == ["diagnose/Over-base@seed=13"]
     assert second.estimate == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("curve", "missing"),
+    [
+        ([{"gradient_norm": 1.0}, {"gradient_norm": None}, {"gradient_norm": 3.0}], None),
+        (
+            [{"gradient_norm": 1.0}, {"gradient_norm": math.nan}],
+            "its curve has a gradient_norm that is no finite number",
+        ),
+        ([{"gradient_norm": 1.0}, {"gradient_norm": "x"}], "its curve has a gradient_norm that is no finite number"),
+        ([{"gradient_norm": None}, None], "its curve has no gradient_norm"),
+    ],
+)
+def test_a_curve_with_holes_is_the_mean_of_its_numbers_and_one_without_numbers_has_no_verdict(
+    curve: Any, missing: str | None, tmp_path: Path
+) -> None:
+    part = {**LOWER, "unit": "", "terms": [{"weight": -1, "training": "Over+RL", "number": "gradient_norm"}]}
+    made = Published(tmp_path / "store", seeds=SEEDS, claims=claim(part))
+    for number, seed in enumerate(SEEDS):
+        made.trained(f"Over+RL@seed={seed}", curve if number == 0 else [{"gradient_norm": 2.0}])
+    found = judged(made)
+    if missing is None:
+        assert (found.verdict, found.estimate) == ("holds", -2.0)
+    else:
+        assert found.verdict == "cannot tell" and found.missing[0].endswith(missing)
+
+
+@pytest.mark.parametrize("share", [1 / 16, 7 / 16, 11 / 16])
+def test_numbers_that_are_all_alike_are_no_effect_whatever_rounding_leaves_of_their_sum(
+    share: float, tmp_path: Path
+) -> None:
+    def term(weight: float, variant: str) -> dict[str, Any]:
+        return {"weight": weight, "variant": variant, "number": "pass@1", "of": "words"}
+
+    weights = {"Over+RL": 0.1, "Mod+RL": -0.3, "Repaired+RL": 0.2}  # of one share: 0.1 - 0.3 + 0.2 of it
+    terms = [term(weight, variant) for variant, weight in weights.items()]
+    made = Published(tmp_path / "store", seeds=SEEDS, claims=claim({**LOWER, "terms": terms}))
+    for seed in SEEDS:
+        for variant in weights:
+            made.evaluate(f"{variant}@seed={seed}", "words", graded(dict.fromkeys("abcd", share), k=16))
+    found = judged(made)
+    assert (found.estimate, found.low, found.high, found.verdict) == (0, 0, 0, "does not hold")
 
 
 def test_an_artifact_without_the_number_is_named(tmp_path: Path) -> None:
