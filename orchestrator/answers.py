@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator import readable
 from orchestrator.refusal import ConfigError
 
 #: Verdicts, the first shown first. unparsed: wrong, as no answer was found; error: it could not be graded.
@@ -72,6 +73,7 @@ def read(folder: Path, only: Collection[str] | None = None) -> list[Problem]:
 
     Raises:
         ConfigError: the artifact has other columns.
+        Unreadable: it is no table.
     """
     problems: dict[int, Problem] = {}
     for row in _rows(folder / "generations.parquet", only):
@@ -115,7 +117,10 @@ def _rows(file: Path, only: Collection[str] | None) -> Iterator[dict[str, Any]]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    table = pq.ParquetFile(file)
+    try:
+        table = pq.ParquetFile(file)
+    except (OSError, ValueError) as error:
+        raise readable.Unreadable(file.parent, file.name, error) from None
     if missing := [name for name in _NEEDED if name not in table.schema_arrow.names]:
         raise ConfigError([f"{file}: no column {', '.join(missing)}; it has {', '.join(table.schema_arrow.names)}"])
     for batch in table.iter_batches(batch_size=4096):

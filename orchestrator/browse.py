@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.pager import SystemPager
 
-from orchestrator import answers, names, page, plan
+from orchestrator import answers, names, page, plan, readable
 from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.graph import Graph, Node
@@ -39,6 +39,20 @@ def verb(study: Study, command: Command) -> int:
         entry = next(each for each in plan.make(study.graph, study.store) if each.node is node)
         print(inline(f"{names.full(node)} is not published: {entry.state}, {entry.reason}"), file=sys.stderr)
         return FAILED
+    try:
+        _show(study, command, node, folder)
+    except readable.Unreadable as error:
+        print(f"error: {visible(str(error))}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def _show(study: Study, command: Command, node: Node, folder: Path) -> None:
+    """Show an evaluation as the flags say.
+
+    Raises:
+        Unreadable: a file of it cannot be read.
+    """
     every = answers.read(folder)
     shown = [problem for problem in every if problem.wrong] if WRONG in command.flags else every
     if HTML in command.flags:
@@ -50,7 +64,6 @@ def verb(study: Study, command: Command) -> int:
     else:
         heading = f"{names.full(node)}  {node.fingerprint[:10]}  {folder}"
         _page([f"{visible(heading)}\n", f"{sum_up(shown, len(every))}\n", *lines(shown)])
-    return DONE
 
 
 def evaluation(name: str, graph: Graph) -> Node:

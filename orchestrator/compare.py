@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import answers, comparison, estimate, pair_page, side, tables, view
+from orchestrator import answers, comparison, estimate, pair_page, readable, side, tables, view
 from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.comparison import Comparison
@@ -45,19 +46,32 @@ def verb(study: Study, command: Command) -> int:
     """Compare what is published of two sides; on the terminal, as an object, or as a page."""
     assert command.node is not None and command.other is not None
     found = [comparison.compare(*each) for each in side.pairs(command.node, command.other, study, command)]
+    try:
+        _show(study, command, found)
+    except readable.Unreadable as error:
+        print(f"error: {visible(str(error))}", file=sys.stderr)
+        return FAILED
+    return DONE if any(each.benchmarks for each in found) else FAILED
+
+
+def _show(study: Study, command: Command, found: Sequence[Comparison]) -> None:
+    """Show comparisons as the flags say.
+
+    Raises:
+        Unreadable: the generations of a problem that flipped cannot be read.
+    """
     page = None
     if HTML in command.flags:
         page = _page_file(study, command)
         pair_page.write(page, found)
     if command.as_json:
         print(json.dumps({"comparisons": [as_json(each) for each in found], "page": page and str(page)}))
-    else:
-        out = view.console()
-        for each in found:
-            show(each, out)
-        if page is not None:
-            out.print(f"written to {view.escape(str(page))}", soft_wrap=True)
-    return DONE if any(each.benchmarks for each in found) else FAILED
+        return
+    out = view.console()
+    for each in found:
+        show(each, out)
+    if page is not None:
+        out.print(f"written to {view.escape(str(page))}", soft_wrap=True)
 
 
 def show(found: Comparison, out: Console) -> None:

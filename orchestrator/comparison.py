@@ -195,7 +195,11 @@ class _Comparing:
             )
         common = before.keys() & after.keys()
         if nodes[0].inputs["benchmark"].fingerprint != nodes[1].inputs["benchmark"].fingerprint:
-            same = overlap.alike(nodes, folders)
+            try:
+                same = overlap.alike(nodes, folders)
+            except Unpaired as error:
+                self.notes.append(f"{name}: {error}")
+                return {}
             common = {id for id in common if id in same}
             self._note(f"{name}: two test sets; only what both have is compared, {len(common)} problems")
         elif len(common) < max(len(before), len(after)):

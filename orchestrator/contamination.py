@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import tables
+from orchestrator import readable, tables
 from orchestrator.graph import Graph
 from orchestrator.tables import MISSING
 from stages.store import Store
 
 #: What a summary.json of the stage says.
 Summary = Mapping[str, int | float]
+
+#: Its numbers that the table has.
+SHOWN = ("share", "contaminated", "problems", "checked")
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,17 @@ class Contamination:
         return [[name, *(_cell(self.found.get((name, kind))) for kind in self.head[1:])] for name in names]
 
 
-def table(graph: Graph, store: Store) -> Contamination:
-    """The table of whatever is published now."""
+def table(graph: Graph, store: Store, errors: list[str] | None = None) -> Contamination:
+    """The table of whatever is published now; what cannot be read is added to `errors`."""
     folders = {pair: store.find(node.stage, node.fingerprint) for pair, node in graph.contamination.items()}
-    return Contamination({pair: None if folder is None else _read(folder) for pair, folder in folders.items()})
+    found: dict[tuple[str, str], Summary | None] = dict.fromkeys(folders)
+    for pair, folder in folders.items():
+        try:
+            found[pair] = None if folder is None else _read(folder)
+        except readable.Unreadable as error:
+            if errors is not None:
+                errors.append(str(error))
+    return Contamination(found)
 
 
 def write(result: Contamination, folder: Path) -> list[Path]:
@@ -49,7 +58,10 @@ def write(result: Contamination, folder: Path) -> list[Path]:
 
 
 def _read(folder: Path) -> Summary:
-    found: Summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    found: Summary = readable.read(folder, "summary.json")
+    for name in SHOWN:
+        if not isinstance(found.get(name), int | float):
+            raise readable.Unreadable(folder, "summary.json", f"it has no number {name}")
     return found
 
 

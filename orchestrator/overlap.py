@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import solved
+from orchestrator.estimate import Unpaired
 from orchestrator.graph import Node
 
 #: Of one seed on both sides: id -> share before and after.
@@ -24,11 +25,19 @@ def read(folder: Path) -> dict[str, tuple[float, int]]:
 
 
 def alike(nodes: Sequence[Node], folders: Sequence[Path]) -> set[str]:
-    """The ids that mean the same problem in two test sets: the answer is equal, and so is the prompt, if it can be."""
+    """The ids that mean the same problem in two test sets: the answer is equal, and so is the prompt, if it can be.
+
+    Raises:
+        Unpaired: an artifact does not say its prompts and answers.
+    """
     import pyarrow.parquet as pq
 
     templates = [(node.config.get("template"), node.inputs.get("shots")) for node in nodes]
     columns = ["id", "gold", *(["prompt"] if templates[0] == templates[1] else [])]
-    tables = [pq.read_table(folder / "generations.parquet", columns=columns, partitioning=None) for folder in folders]
+    files = [folder / "generations.parquet" for folder in folders]
+    try:
+        tables = [pq.read_table(file, columns=columns, partitioning=None) for file in files]
+    except (OSError, ValueError, KeyError) as error:
+        raise Unpaired(f"no prompts and answers ({error})") from None
     ours, theirs = ({row["id"]: row for row in table.to_pylist()} for table in tables)
     return {id for id, row in ours.items() if theirs.get(id) == row}

@@ -6,7 +6,6 @@ browser run no script but the page's.
 
 from __future__ import annotations
 
-import json
 import os
 from base64 import b64encode
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 import jinja2
 
-from orchestrator import answers, names
+from orchestrator import answers, names, readable
 from orchestrator.answers import Answer, Problem
 from orchestrator.graph import Node
 from orchestrator.visible import inline
@@ -52,7 +51,7 @@ class Heading:
             fingerprint=node.fingerprint,
             total=total,
             settings={name: node.config[name] for name in _SETTINGS if name in node.config},
-            scores=json.loads((folder / "scores.json").read_text(encoding="utf-8")),
+            scores=readable.read(folder, "scores.json"),
         )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator import estimate, tables
+from orchestrator import estimate, readable, tables
 from orchestrator.experiment import Experiment
 from orchestrator.graph import Graph
 from orchestrator.solved import NUMBERS, Solved
@@ -83,10 +82,10 @@ class Table:
         return [[name, *(MISSING if s is None else str(s) for s in scores)] for name, scores in self.rows.items()]
 
 
-def scores_of(experiment: Experiment, graph: Graph, store: Store) -> Scores:
-    """The numbers of whatever is published now, variant by variant."""
+def scores_of(experiment: Experiment, graph: Graph, store: Store, errors: list[str] | None = None) -> Scores:
+    """The numbers of whatever is published now, variant by variant; what cannot be read is added to `errors`."""
     cells = [(variant, name) for variant in experiment.variants for name in experiment.benchmarks]
-    found = {cell: numbers(graph, store, *cell) for cell in cells}
+    found = {cell: numbers(graph, store, *cell, errors=errors) for cell in cells}
     return {cell: each for cell, each in found.items() if each is not None}
 
 
@@ -195,14 +194,24 @@ def _wide(columns: list[str], scores: list[Score | None]) -> dict[str, float | N
     return fields
 
 
-def numbers(graph: Graph, store: Store, variant: str, benchmark: str) -> Numbers | None:
-    """The numbers of a variant on a benchmark; None if they are not published, or not part of the study."""
+def numbers(
+    graph: Graph, store: Store, variant: str, benchmark: str, *, errors: list[str] | None = None
+) -> Numbers | None:
+    """The numbers of a variant on a benchmark; None if they are not published, or not part of the study.
+
+    None too if they cannot be read, which is added to `errors`. What is not finite is no number.
+    """
     node = graph.scores.get((variant, benchmark))
     folder = None if node is None else store.find(node.stage, node.fingerprint)
     if folder is None:
         return None
-    found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+    try:
+        found = readable.read(folder, "scores.json")
+    except readable.Unreadable as error:
+        if errors is not None and str(error) not in errors:
+            errors.append(str(error))
+        return None
+    return {name: value for name, value in found.items() if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def score(found: Numbers | None, name: str) -> Score | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ DIFFERENCE, BENCHMARK = 32, 18
 
 @dataclass(frozen=True)
 class Results:
-    """Every table of a study, as far as it is published."""
+    """Every table of a study, as far as it is published; `errors` says what could not be read."""
 
     scores: Scores
     table: Table
@@ -45,6 +45,7 @@ class Results:
     contamination: Contamination
     diagnoses: Diagnoses
     claims: list[Judged]
+    errors: list[str] = field(default_factory=list)
 
 
 def verb(study: Study, command: Command) -> int:
@@ -83,7 +84,9 @@ def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> 
 
 
 def _show_tables(results: Results, study: Study, out: Console) -> None:
-    """Whatever tables the experiment has."""
+    """Whatever tables the experiment has, and what could not be read for them."""
+    for error in results.errors:
+        out.print(f"error: {escape(error)}", soft_wrap=True)
     if study.experiment.benchmarks:
         _show_scores(results, out)
     else:
@@ -151,15 +154,18 @@ def _show(
 
 def read(study: Study) -> Results:
     """Every table, of what is published now."""
-    scores, solved = report.scores_of(study.experiment, study.graph, study.store), Solved(study.graph, study.store)
+    errors: list[str] = []
+    scores = report.scores_of(study.experiment, study.graph, study.store, errors)
+    solved = Solved(study.graph, study.store)
     return Results(
         scores=scores,
         table=report.table(study.experiment, scores, solved),
         averages=averages.table(study.experiment, scores, solved),
         differences=differences.table(study.experiment, study.graph, study.store),
-        contamination=contamination.table(study.graph, study.store),
+        contamination=contamination.table(study.graph, study.store, errors),
         diagnoses=diagnoses.table(study.graph, study.store, study.experiment.seeded_diagnoses),
         claims=claims.judge(study),
+        errors=errors,
     )
 
 
@@ -209,7 +215,7 @@ def _as_json(results: Results, study: Study, files: list[Path]) -> dict[str, Any
         ],
         "diagnoses": {n: {"path": folders[n], "numbers": numbers} for n, numbers in results.diagnoses.found.items()},
         "claims": claims.as_json(results.claims),
-        "errors": results.differences.errors,
+        "errors": [*results.errors, *results.differences.errors],
         "files": [str(file) for file in files],
     }
 

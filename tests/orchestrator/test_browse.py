@@ -155,6 +155,17 @@ def test_what_cannot_be_shown(
     assert shown.err.startswith(error) and not shown.out
 
 
+@pytest.mark.parametrize(("name", "flags"), [("generations.parquet", []), ("scores.json", ["--html"])])
+def test_a_file_that_a_disk_has_spoilt_is_named(
+    name: str, flags: list[str], published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = (published / "evaluate").glob(f"*/{name}")
+    file.write_bytes(b"x" * file.stat().st_size)
+    assert main(command(published, "inspect", "ModSFT.tiny_sums", *flags)) == 1
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {file} cannot be read (") and not shown.out
+
+
 def test_an_evaluation_is_found_by_variant_benchmark_and_fingerprint() -> None:
     def node(label: str, stage: str = "evaluate") -> Node:
         return Node(stage=stage, version=1, config={"label": label}, inputs={}, label=label)

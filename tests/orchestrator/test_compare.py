@@ -167,6 +167,17 @@ def test_nothing_is_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert len(lines) == 2
 
 
+@pytest.mark.parametrize("flags", [(), ("--html",)])
+def test_generations_that_a_disk_has_spoilt_are_named(
+    flags: tuple[str, ...], made: Answered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = made.graph.scores["Over+RL", "sums"]
+    file = made.store.final(node.stage, node.label, node.fingerprint) / "generations.parquet"
+    file.write_bytes(b"x" * file.stat().st_size)
+    assert act(made, *flags) == 1
+    assert capsys.readouterr().err.startswith(f"error: {file} cannot be read (")
+
+
 HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]x[/red]</script><script>alert(1)</script>\u202e"
 
 

@@ -157,6 +157,32 @@ def test_an_evaluation_of_a_time_without_these_numbers_is_shown_as_far_as_it_goe
     assert "error: Mod+RL-Over+RL, sums" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("text", ['{"pass@1": 0.', "[1]", "\x00"])
+def test_what_a_disk_has_spoilt_is_named_and_nothing_else_is_lost(
+    text: str, whole: Published, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole.publish("Over+RL", "sums", {"scores.json": text})
+    whole.search("sums", "demonstrations", {"of another": 1})
+    found = shown(whole.study, capsys)
+    assert found["table"]["Over+RL"]["sums"] is found["table"]["Over+RL"]["ID avg"] is None
+    assert found["table"]["Mod+RL"]["sums"] is not None
+    assert found["contamination"] == [{"benchmark": "sums", "data": "demonstrations", "numbers": None}]
+    spoilt, other = found["errors"][:2]
+    assert "scores.json cannot be read (" in spoilt and "remove the folder, and run makes it again" in spoilt
+    assert "summary.json cannot be read (it has no number share)" in other
+    results.show(whole.study, as_json=False)
+    assert f"error: {spoilt}" in capsys.readouterr().out
+
+
+def test_what_is_not_finite_is_no_number(whole: Published, capsys: pytest.CaptureFixture[str]) -> None:
+    whole.publish("Over+RL", "sums", {"scores.json": '{"n": 2, "k": 4, "pass@1": NaN, "majority": 0.5}'})
+    found = shown(whole.study, capsys)
+    assert found["table"]["Over+RL"]["sums"] is None
+    assert next(each for each in found["scores"] if each["k"] == 4 and each["n"] == 2) == {
+        **{"variant": "Over+RL", "benchmark": "sums", "group": "ID", "n": 2, "k": 4, "majority": 0.5}
+    }
+
+
 def test_contamination_is_shown_for_each_benchmark_and_kind_of_data(
     whole: Published, capsys: pytest.CaptureFixture[str]
 ) -> None:

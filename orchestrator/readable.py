@@ -1,0 +1,30 @@
+"""A JSON file of an artifact, which a disk or somebody's hand may have spoilt since its record was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+class Unreadable(Exception):
+    """A file of an artifact cannot be read: which, why, and what helps."""
+
+    def __init__(self, folder: Path, name: str, why: object) -> None:
+        first = (str(why).splitlines() or [type(why).__name__])[0]
+        super().__init__(f"{folder}/{name} cannot be read ({first}); remove the folder, and run makes it again")
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    """The object that the file holds.
+
+    Raises:
+        Unreadable: it holds none.
+    """
+    try:
+        found = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Unreadable(folder, name, error) from None
+    if not isinstance(found, dict):
+        raise Unreadable(folder, name, "it holds no object")
+    return found
