@@ -29,7 +29,7 @@ class Difference:
     """A mean difference of shares, with its standard error and the degrees of freedom of that.
 
     Attributes:
-        seeds: over how many pairs it is the mean.
+        seeds, wanted: over how many pairs it is the mean, and how many there are to be.
         bootstrap: the interval of the cluster bootstrap, beside that of Student's t; None for one seed.
     """
 
@@ -38,6 +38,7 @@ class Difference:
     freedom: float
     problems: int
     seeds: int = 1
+    wanted: int = 1
     bootstrap: tuple[float, float] | None = None
 
     @property
@@ -53,9 +54,11 @@ class Difference:
         return "higher" if low > 0 else "lower" if high < 0 else ""
 
     def __str__(self) -> str:
-        """In points: `+2.5 [+0.3, +4.7] higher`."""
+        """In points: `+2.5 [+0.3, +4.7] higher`; with the number of seeds, where some are missing."""
         low, high = self.interval
-        return f"{100 * self.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {self.verdict}".rstrip()
+        there = "" if self.seeds == self.wanted else f"({self.seeds}/{self.wanted})"
+        said = f"{100 * self.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+        return " ".join(part for part in (said, self.verdict, there) if part)
 
 
 def paired(variant: Shares, reference: Shares) -> Difference:
@@ -195,6 +198,7 @@ def _pooled(weights: Mapping[str, float], made: Mapping[str, list[Shares]]) -> D
         freedom=found.freedom,
         problems=problems,
         seeds=found.seeds,
+        wanted=len(made[next(iter(weights))]),
         bootstrap=found.bootstrap,
     )
 

@@ -62,7 +62,9 @@ def decision(material: Material, again: Again) -> Iterator[Block]:
 
 
 def missing(material: Material, again: Again) -> Iterator[Block]:
-    """What is not done: how much of it, and for each row the command that makes it."""
+    """What is not done, or cannot be read: how much of it, and for each row the command that makes it."""
+    for error in material.results.errors:
+        yield Missing("A file of an artifact", error)
     entries = [entry for entry in material.entries if entry.state != "done"]
     if not entries:
         yield Paragraph(f"Everything is there: {len(material.entries)} of {len(material.entries)} nodes are published.")
@@ -138,6 +140,8 @@ def _changing(material: Material, variant: str, reference: str) -> str:
 def _points(found: Difference) -> str:
     low, high = found.interval
     verdict = {"higher": "better", "lower": "worse"}.get(found.verdict, "the interval includes 0")
+    if found.seeds < found.wanted:
+        verdict = f"{found.seeds} of {found.wanted} seeds so far, {verdict}"
     return f"{100 * found.mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] ({verdict})"
 
 

@@ -146,6 +146,7 @@ def test_tables_show_the_mean_over_seeds(tmp_path: Path, capsys: pytest.CaptureF
     results.show(made.study, as_json=False)
     printed = capsys.readouterr().out
     assert "75.0 ±0.0 (1/3)" in printed and "over seeds and problems" in printed
+    assert "+50.0 [+50.0, +50.0] higher (1/3)" in " ".join(printed.split())
     with made.report("table.csv").open(newline="") as stream:
         rows = {row["variant"]: row for row in csv.DictReader(stream)}
     assert list(rows) == ["Mod+RL", "Over+RL", "Repaired+RL"]
