@@ -127,10 +127,10 @@ HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")
 
 
 def bar(number: int) -> dict[str, Any]:
-    """Colour and hatch of the bars with this number."""
+    """Colour and hatch of the bars with this number; no two of the first dozens have both in common."""
     return {
         "color": COLOURS[number % len(COLOURS)],
-        "hatch": HATCHES[number % len(HATCHES)],
+        "hatch": HATCHES[(number + number // len(COLOURS)) % len(HATCHES)],
         "edgecolor": PAPER,
         "linewidth": 0.4,
     }
