@@ -120,7 +120,7 @@ def _resets(material: Material, again: Again) -> Iterator[Block]:
                     by_layer.append(Row([Cell(name), Cell(f"{of[:-1]} {part}"), Cell(f"{100 * value:.2f}", "", value)]))
         except Lacking as error:
             absent.append(again.missing(f"Reset ratios of {name}", error))
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             absent.append(Missing(f"Reset ratios of {name}", "its summary.json is of another version"))
     if rows:
         yield Table(
@@ -161,6 +161,9 @@ def _figures(material: Material, again: Again, wanted: Mapping[str, Callable[[Ma
             yield make(material)
         except Lacking as error:
             yield again.missing(what, error)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # An artifact has the file that the figure is of, but in it is something else than this version writes.
+            yield Missing(what, f"what it is of cannot be drawn ({type(error).__name__}: {error})")
 
 
 def _measured(material: Material) -> Iterator[Block]:

@@ -64,7 +64,9 @@ def escaped(text: str) -> str:
 
 def _row(row: Row) -> str:
     first, *others = row.cells
-    lead = r"\quad " if row.kind == "after" else ""
+    lead = (
+        r"\quad " if row.kind == "after" else "{}" if first.text[:1] in ("[", "*") else ""
+    )  # \\[ and \\* are commands
     cells = [lead + _cell(first), *map(_cell, others)]
     return " & ".join(rf"\textit{{{cell}}}" if row.kind == "paper" else cell for cell in cells)
 

@@ -64,7 +64,8 @@ def boxes(material: Material) -> list[Box]:
         )
         box.entries.append(entry)
         record = material.artifacts.record(node)
-        box.seconds += float((record or {}).get("seconds") or 0)
+        seconds = (record or {}).get("seconds")
+        box.seconds += seconds if isinstance(seconds, int | float) else 0.0
     _count_inside(material.entries, keys, found)
     made = list(found.values())
     return made if len(made) <= MOST else _folded(made)

@@ -37,7 +37,8 @@ def blocks(material: Material) -> Iterator[Block]:
         for name, version in _packages(record).items():
             packages.setdefault(name, Counter())[version] += 1
     groups |= dict(sorted(packages.items()))
-    repeated = sum(int(record.get("attempts") or 1) > 1 for record in records)
+    attempts = [record.get("attempts") for record in records]
+    repeated = sum(isinstance(each, int) and each > 1 for each in attempts)
     rows = [
         Row([Cell(name), Cell(value), Cell(str(count), "", count)])
         for name, counts in groups.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from orchestrator.document import paper
@@ -39,10 +39,11 @@ def blocks(material: Material) -> Iterable[Block]:
 
 
 def _chains(material: Material) -> Table:
-    rows = [
-        Row([Cell(name), Cell(" → ".join(map(_step, _chain(material, name)))), Cell(str(len(lines)), "", len(lines))])
-        for name, lines in material.rows.lines.items()
-    ]
+    rows = []
+    for name, lines in material.rows.lines.items():
+        without = {"seed"} if len(lines) > 1 else set()  # each of several seeds has its own
+        steps = [_step(step, without) for step in _chain(material, name)]
+        rows.append(Row([Cell(name), Cell(" → ".join(steps)), Cell(str(len(lines)), "", len(lines))]))
     return Table(name="chains", title="Chains", head=["row", "chain", "seeds"], rows=rows, names=2)
 
 
@@ -51,8 +52,9 @@ def _chain(material: Material, name: str) -> list[Any]:
     return material.study.experiment.variants.get(member, [])
 
 
-def _step(step: Any) -> str:
-    pins = step.pins if isinstance(step.pins, str) else ", ".join(f"{k} {_text(v)}" for k, v in step.pins.items())
+def _step(step: Any, without: Container[str]) -> str:
+    named = {} if isinstance(step.pins, str) else {k: v for k, v in step.pins.items() if k not in without}
+    pins = step.pins if isinstance(step.pins, str) else ", ".join(f"{k} {_text(v)}" for k, v in named.items())
     return f"{step.stage} ({pins})" if pins else str(step.stage)
 
 

@@ -165,7 +165,10 @@ def _runs(
 
 def _curve(seeds: list[list[dict[str, Any]]], x: str, column: str) -> Curve | None:
     """Where some step has a value: x, and the values of each seed that has them all."""
-    points = [{row[x]: float(row[column]) for row in rows if column in row and x in row} for rows in seeds]
+    points = [
+        {row[x]: float(row[column]) for row in rows if _is_number(row.get(x)) and _is_number(row.get(column))}
+        for rows in seeds
+    ]
     points = [each for each in points if each]
     if not points:
         return None
@@ -191,10 +194,14 @@ def _smoothed(values: list[float]) -> list[float]:
 
 
 def _mean(rows: list[dict[str, Any]], column: str) -> float | None:
-    values = [row[column] for row in rows if column in row]
+    values = [row[column] for row in rows if _is_number(row.get(column))]
     return statistics.fmean(values) if values else None
 
 
 def _last(rows: list[dict[str, Any]], column: str) -> float | None:
-    values = [row[column] for row in rows if column in row]
+    values = [row[column] for row in rows if _is_number(row.get(column))]
     return float(values[-1]) if values else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)

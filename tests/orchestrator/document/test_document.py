@@ -211,6 +211,37 @@ def test_what_cannot_be_read_is_named_and_nothing_else_is_lost(tmp_path: Path, m
     assert {each.name for each in made.figures()} >= {"figure04", "figure07", "rl_dynamics"}
 
 
+def test_what_another_version_wrote_costs_its_own_figure_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = Synthetic(tmp_path / "store")
+    study.publish()
+    graph = study.study.graph
+    study.rewrite(
+        graph.diagnoses["Rejuvenation-OverSFT"], "target_tokens.parquet", _with_columns(text=[None], count=["a"])
+    )
+    study.rewrite(next(iter(graph.scores.values())), "scores.json", b"{")
+    study.rewrite(graph.variants["Rejuvenation"]["checkpoint"], "summary.json", b'{"alpha": 1}')  # type: ignore[arg-type]
+    for run in (each for each in study.nodes if each.stage == "grpo"):
+        study.rewrite(run, "training.jsonl", b'{"rollout": 1, "reward": null}\n{"rollout": 2, "reward": "x"}\n')
+    wanted = ("Figure 8", "Figure 9", "Figure 10")
+    chosen = {name: make for name, make in gallery.PAPER.items() if name.startswith(wanted)}
+    monkeypatch.setattr(gallery, "PAPER", chosen)
+    made = study.document()
+    missing = {each.what: each.why for each in made.missing()}
+    assert missing["Figure 8 (selected tokens)"].startswith("what it is of cannot be drawn (AttributeError: ")
+    assert missing["Training dynamics of RL"].startswith("the runs have recorded none of reward")
+    assert "Figure 10 (reset ratio)" in missing
+    assert "scores.json cannot be read" in missing["A file of an artifact"]
+    assert {each.name for each in made.figures()} >= {"figure09", "sft_dynamics"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_fields_of_a_record_that_hold_something_else_are_unknown(tmp_path: Path) -> None:
+    study = Synthetic(tmp_path / "store")
+    study.publish(seconds="90", attempts=[1, 2], git="0123", resources=[], peak_memory="3 GB", host=None)
+    made = study.document()
+    assert rows(made, "costs")["grpo"]["seconds"].text == "unknown"
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_records_of_another_time_are_unknown_and_no_error(tmp_path: Path) -> None:
     study = Synthetic(tmp_path / "store")
@@ -223,7 +254,7 @@ def test_records_of_another_time_are_unknown_and_no_error(tmp_path: Path) -> Non
     assert "unknown" in {row.cells[1].text for row in next(t for t in made.tables() if t.name == "provenance").rows}
 
 
-def _with_columns(**columns: list[str]) -> bytes:
+def _with_columns(**columns: list[Any]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -307,6 +338,12 @@ def test_hostile_names_are_text_in_every_form(document: Document) -> None:
     assert "<U+001B>" in parsed.text
     assert "\x1b" not in markdown.render(hostile) and "<img" not in markdown.table(table)
     tex = latex.render(table)
+    starred = replace(table, rows=[Row([Cell(text), Cell("1")]) for text in ("[2pt]", "*", "a")])
+    assert [line.split(" & ")[0].strip() for line in latex.render(starred).splitlines()[8:11]] == [
+        "{}[2pt]",
+        "{}*",
+        "a",
+    ]
     assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
     assert tex.count("{") - tex.count(r"\{") == tex.count("}") - tex.count(r"\}")
 
@@ -340,9 +377,13 @@ def test_published_values_stand_below_ours_where_the_experiment_is_the_paper_s(t
 
 @pytest.mark.usefixtures("undrawn")
 def test_rows_with_fewer_seeds_do_not_decide(tmp_path: Path) -> None:
-    study = Synthetic(tmp_path / "store", "seeds=[11,12]", "replicated=[ModSFT,ModSFT+RL,OverSFT,OverSFT+RL]")
+    main = "ModSFT,ModSFT+RL,OverSFT,OverSFT+RL"
+    study = Synthetic(tmp_path / "store", "seeds=[11,12]", f"replicated=[{main},RandomReset]")
     study.publish()
     made = study.document()
+    chains = {name: row["chain"].text for name, row in rows(made, "chains").items()}
+    assert chains["RandomReset"] == "sft (epochs 32) → attribute → rejuvenate (neurons random)"
+    assert chains["RandomReset+RL"].endswith("rejuvenate (neurons random, seed 11) → grpo")
     found = rows(made, "all")
     assert list(found) == list(study.study.experiment.replicas)
     best = max(("ModSFT+RL", "OverSFT+RL"), key=lambda name: float(found[name]["avg"].text))
