@@ -339,7 +339,7 @@ def test_hostile_names_are_text_in_every_form(document: Document) -> None:
     assert "\x1b" not in markdown.render(hostile) and "<img" not in markdown.table(table)
     tex = latex.render(table)
     starred = replace(table, rows=[Row([Cell(text), Cell("1")]) for text in ("[2pt]", "*", "a")])
-    assert [line.split(" & ")[0].strip() for line in latex.render(starred).splitlines()[8:11]] == [
+    assert [line.split(" & ")[0].strip() for line in latex.render(starred).splitlines()[9:12]] == [
         "{}[2pt]",
         "{}*",
         "a",
