@@ -31,7 +31,7 @@ def write(document: Document, folder: Path) -> list[Path]:
 def _parts(document: Document) -> Iterator[tuple[str, bytes]]:
     """Name and content of the files of tables and figures."""
     for table in document.tables():
-        yield f"tables/{table.name}.csv", _values(table).encode()
+        yield f"tables/{table.name}.csv", _values(table).encode(errors="backslashreplace")
         yield f"tables/{table.name}.tex", latex.render(table).encode()
         yield f"tables/{table.name}.md", markdown.table(table).encode()
     for figure in document.figures():

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.claims import Judged
-from orchestrator.document import answer, html, markdown
-from orchestrator.document.blocks import Cell, Document, Missing, Paragraph, Table
+from orchestrator.document import answer, files, html, markdown
+from orchestrator.document.blocks import Cell, Document, Missing, Paragraph, Row, Section, Table
 from orchestrator.document.figures import gallery
 from orchestrator.report import Score
 from tests.orchestrator.document.synthetic import TOKENS, Synthetic
@@ -313,7 +313,6 @@ def test_hostile_names_are_text_in_every_form(document: Document) -> None:
     from dataclasses import replace
 
     from orchestrator.document import latex
-    from orchestrator.document.blocks import Row, Section
 
     text = "</td><img src=x onerror=alert(1)> | `x` \\input{x} $y$ \x1b[2J"
     table = Table(name="t", title=text, head=["a", text], rows=[Row([Cell(text), Cell(text, text)])], caption=text)
@@ -346,6 +345,15 @@ def test_hostile_names_are_text_in_every_form(document: Document) -> None:
     ]
     assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
     assert tex.count("{") - tex.count(r"\{") == tex.count("}") - tex.count(r"\}")
+
+
+def test_half_a_character_of_a_record_is_shown_by_its_number(tmp_path: Path) -> None:
+    text = "\ud800x"  # as JSON may have it, and UTF-8 may not
+    table = Table(name="t", title=text, head=["a"], rows=[Row([Cell(text)])], caption=text)
+    files.write(Document(text, text, text, False, [Section("s", text, [table])]), tmp_path)
+    assert (tmp_path / "tables" / "t.csv").read_text().splitlines() == ["a", r"\ud800x"]
+    assert "U+D800" in (tmp_path / "report.md").read_text() and "U+D800" in (tmp_path / "tables" / "t.tex").read_text()
+    assert "<U+D800>x" in Parsed((tmp_path / "report.html").read_text()).text
 
 
 def as_the_paper_s(config: dict[str, Any]) -> None:
