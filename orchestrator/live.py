@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -67,17 +68,15 @@ class Picture:
         return f"{len(entries)} nodes: {drawing.tally(entries)}{left}"
 
 
-class Follow:
-    """Draws a plan again and again: live on a terminal; elsewhere a line for each change, between two sums."""
+class _Screen:
+    """Where a study is drawn: live on a terminal, for as long as it is entered; elsewhere nothing is drawn."""
 
     def __init__(self, study: Study, command: Command, out: Console) -> None:
         self._study, self._out = study, out
         self._picture = Picture(study, command, out)
         self._live = Live(console=out, auto_refresh=False, transient=True) if out.is_terminal else None
-        self._changes = Changes(self.tell)
-        self._last: list[Entry] = []
 
-    def __enter__(self) -> Follow:
+    def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
         return self
@@ -85,10 +84,22 @@ class Follow:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
-            if self._last:
-                self._out.print(self._picture.whole(self._last))
-        else:
+
+
+class Follow(_Screen):
+    """Draws a plan again and again: live on a terminal; elsewhere a line for each change, between two sums."""
+
+    def __init__(self, study: Study, command: Command, out: Console) -> None:
+        super().__init__(study, command, out)
+        self._changes = Changes(self.tell)
+        self._last: list[Entry] = []
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        if self._live is None:
             self._out.print(view.sum_up(self._last, self._study.graph))
+        elif self._last:
+            self._out.print(self._picture.whole(self._last))
 
     def __call__(self, entries: list[Entry]) -> None:
         if self._live is None and not self._last:
@@ -107,26 +118,15 @@ class Follow:
         self._out.print(escape(inline(text)), soft_wrap=True)
 
 
-class Watch:
+class Watch(_Screen):
     """Draws a run of this machine: a line a finished node, and on a terminal the tree below these lines."""
 
     def __init__(self, study: Study, command: Command, out: Console) -> None:
-        self._study, self._out = study, out
-        self._picture = Picture(study, command, out)
-        self._live = Live(console=out, auto_refresh=False, transient=True) if out.is_terminal else None
+        super().__init__(study, command, out)
         self._told = self._retold = 0
         self._entries: list[Entry] = []
         self._seen: object = None
         self._looked = self._drawn = float("-inf")
-
-    def __enter__(self) -> Watch:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def __call__(self, run: Run) -> None:
         """Look at the run once."""

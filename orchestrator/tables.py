@@ -23,7 +23,8 @@ Value = str | int | float | None
 def write_markdown(file: Path, head: Sequence[str], lines: Iterable[Sequence[str]], names: int = 1) -> Path:
     """Write lines whose first cells, so many, are names."""
     every = [head, [*["---"] * names, *["---:"] * (len(head) - names)], *lines]
-    file.write_text("".join(f"| {' | '.join(line)} |\n" for line in every), encoding="utf-8")
+    rows = (" | ".join(inline(cell).replace("|", "\\|") for cell in line) for line in every)
+    file.write_text("".join(f"| {row} |\n" for row in rows), encoding="utf-8")
     return file
 
 

@@ -1,0 +1,12 @@
+"""Tables in files: what others have named stays in its cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator import tables
+
+
+def test_a_name_ends_no_cell_and_no_line(tmp_path: Path) -> None:
+    file = tables.write_markdown(tmp_path / "table.md", ["variant", "a|b"], [["x\ny\x1b[1m|", "1.0"]])
+    assert file.read_text() == "| variant | a\\|b |\n| --- | ---: |\n| x<U+000A>y<U+001B>[1m\\| | 1.0 |\n"
