@@ -22,9 +22,10 @@ from launch.queue import PATIENCE
 
 #: What sbatch says when there is no room for a job now, but will be: limits on how many jobs one may have queued.
 _FULL = re.compile(r"MaxSubmit|job submit limit|temporarily unable to accept job|job count limit", re.IGNORECASE)
-#: What sbatch says when it did not reach the controller; the job may have been accepted all the same.
+#: What sbatch says when it did not reach the controller, or lost it; the job may have been accepted all the same.
 _SILENT = re.compile(
-    r"Unable to contact slurm controller|Socket timed out|Connection refused|communication|Zero Bytes|not responding",
+    r"Unable to contact slurm controller|(Socket|Connection) timed out|Connection (refused|reset)|Broken pipe"
+    r"|No route to host|Network is unreachable|communication|Zero Bytes|not responding|standby mode",
     re.IGNORECASE,
 )
 #: Variables of a job that must not reach the jobs that it submits; SLURM_CONF says where the controller is.

@@ -9,7 +9,7 @@ from typing import Any
 
 from launch import failure
 from launch.job import Cluster
-from orchestrator import plan
+from orchestrator import orphans, plan
 from orchestrator.batch import tidy
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
@@ -50,6 +50,7 @@ def follow(
             Submitter(graph, store, cluster, tell, tracking).submit(entries, leave)
         elif not any(entry.in_flight for entry in entries):
             tidy(entries, store)
+            orphans.cancel(store, tell)  # a controller that was restarted may hold jobs that have run meanwhile
             return entries
         time.sleep(POLL)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Callable
 from pathlib import Path
 
 from launch import claim as claims
@@ -11,17 +12,18 @@ from launch.queue import Unanswered
 from stages.store import Store
 
 
-def cancel(store: Store) -> list[str]:
-    """Cancel waiting jobs of ours whose nodes were taken over, or are done; returns their ids.
+def cancel(store: Store, tell: Callable[[str], None]) -> None:
+    """Cancel waiting jobs of ours whose nodes were taken over, or are done; their ids are told.
 
     Most would notice that themselves once they run; one that is held, or waits for one that is, never runs.
     """
     try:
         waiting = [entry for entry in queue.read([getpass.getuser()]).entries if entry.waiting and entry.token]
     except Unanswered:
-        return []
+        return
     orphans = [entry.id for entry in waiting if _is_orphan(entry, store.root / "jobs" / str(entry.token))]
-    return orphans if queue.try_cancel(orphans) else []
+    if orphans and queue.try_cancel(orphans):
+        tell(f"cancelled jobs that nobody waits for any more: {', '.join(orphans)}")
 
 
 def _is_orphan(entry: queue.Entry, folder: Path) -> bool:

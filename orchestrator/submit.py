@@ -113,8 +113,7 @@ class Submitter:
             for array in arrange(batches(new.values()), self._graph, self._cluster, self._most_elements()):
                 self._send(array)
         # Only now: what hangs on a job that is cancelled has been submitted anew.
-        if cancelled := orphans.cancel(self._store):
-            self._tell(f"cancelled jobs that nobody waits for any more: {', '.join(cancelled)}")
+        orphans.cancel(self._store, self._tell)
         return self._outcome
 
     def _snapshot(self) -> Path:

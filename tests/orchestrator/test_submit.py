@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,10 +194,9 @@ def test_a_node_whose_input_was_lost_is_tried_again_with_it(chain: Study) -> Non
     assert finish(chain) == ["done"] * 3
 
 
-def test_a_job_that_slurm_could_not_start_and_holds_is_submitted_anew(
-    chain: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A broken machine, which its prolog finds out: the job would wait for its administrator, its dependents for it."""
+@contextmanager
+def broken(chain: Study, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Submitted]]:
+    """The chain on broken machines, which their prolog finds out: Slurm holds its first job. Then they are mended."""
     with running(accounting=False) as cluster:
         become_client(cluster, monkeypatch)
         prolog, sound = cluster.folder / "prolog", cluster.folder / "sound"
@@ -205,16 +205,35 @@ def test_a_job_that_slurm_could_not_start_and_holds_is_submitted_anew(
         with cluster.conf.open("a") as conf:
             conf.write(f"Prolog={prolog}\n")
         cluster.run("scontrol", "reconfigure")
-        first = send(chain)
+        submitted = send(chain)
         cluster.wait_until(lambda: any(entry.held for entry in queue.read([cluster.user]).entries))
         sound.touch()
         cluster.resume_nodes()
+        yield cluster, submitted
+
+
+def test_a_job_that_slurm_could_not_start_and_holds_is_submitted_anew(
+    chain: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job would wait for its administrator, its dependents for it."""
+    with broken(chain, monkeypatch) as (cluster, first):
         cluster.wait_until(lambda: entries(chain)[0].state == "run")
         assert "waits in vain (launch failed requeued held)" in entries(chain)[0].reason
         assert stages_of(send(chain)) == ALL
         assert finish(chain) == ["done"] * 3
         left = [entry.id for entry in queue.read([cluster.user]).entries if not entry.ended]
         assert not set(left) & set(first.jobs)
+
+
+def test_a_job_that_slurm_holds_though_its_node_is_done_is_cancelled_in_the_end(
+    chain: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a controller does that was killed, and is back with an older memory: it starts what has run."""
+    with broken(chain, monkeypatch) as (cluster, first):
+        cluster.run("scancel", *list(first.jobs)[1:])
+        carry_out(chain.graph, chain.store)
+        assert finish(chain) == ["done"] * 3
+        assert not [entry.id for entry in queue.read([cluster.user]).entries if entry.held]
 
 
 def test_waiting_jobs_whose_nodes_are_somebody_elses_are_cancelled(chain: Study, slurm: Cluster) -> None:
@@ -224,7 +243,9 @@ def test_waiting_jobs_whose_nodes_are_somebody_elses_are_cancelled(chain: Study,
         taken = claims.read(folder(chain, 2))
         assert taken is not None
         claims.take(folder(chain, 2), Claim(token=claims.new_token(), launcher="slurm"), over=taken)
-        assert orphans.cancel(chain.store) == [jobs[2]]
-        assert orphans.cancel(chain.store) == []
+        told: list[str] = []
+        for _ in range(2):
+            orphans.cancel(chain.store, told.append)
+        assert told == [f"cancelled jobs that nobody waits for any more: {jobs[2]}"]
     finally:
         slurm.run("scontrol", "update", "PartitionName=cpu", "State=UP")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch import queue
 from orchestrator.refusal import ConfigError
 from tests.slurm.cluster import Cluster
 from tests.slurm.head import VARIANTS
@@ -87,3 +90,31 @@ def test_a_store_that_nodes_do_not_see_is_suspected(make_cluster: Callable[..., 
         f"job {job} ended as FAILED (JobLaunchFailure) before it could write anything to {store}: "
         "do compute nodes see it?"
     )
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["heard", "unheard"])
+def test_a_job_whose_answer_is_lost_is_submitted_once(
+    slurm: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, heard: bool
+) -> None:
+    """What sbatch says when slurmctld is killed while they talk; it may have the job by then, or not."""
+    real, once = shutil.which("sbatch"), tmp_path / "once"
+    wrapper = tmp_path / "bin" / "sbatch"
+    wrapper.parent.mkdir()
+    wrapper.write_text(
+        f"""#!/bin/sh
+if mkdir {once} 2>/dev/null; then
+  {f'{real} "$@" >/dev/null' if heard else ":"}
+  echo "sbatch: error: Batch job submission failed: Connection reset by peer" >&2
+  exit 1
+fi
+exec {real} "$@"
+"""
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+    toy = Toy(slurm, tmp_path / "store", TRAIN)
+    assert toy.run("--wait") == 0
+    assert "Connection reset by peer; trying again in " in capsys.readouterr().err
+    tokens = {folder.name for folder in (tmp_path / "store" / "jobs").iterdir()}
+    mine = [entry.token for entry in queue.read([slurm.user]).entries if entry.token in tokens]
+    assert len(mine) == len(tokens) == 3
