@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 import stages
@@ -19,6 +20,8 @@ from orchestrator.graph import Graph
 from orchestrator.sources import Sources
 from stages.store import Store
 
+hypothesis.settings.register_profile("untimed", deadline=None)  # a machine may be slow, or busy with other tests
+hypothesis.settings.load_profile("untimed")
 os.environ["WANDB_MODE"] = "disabled"  # of whatever these tests start; those of W&B say what they want
 
 TOYS = Path(__file__).parent / "toys"

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("toys")
 RUNS = st.lists(st.tuples(st.integers(1, 9), st.sampled_from([1.0, 2, 2.5])), min_size=1, max_size=6)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(RUNS)
 def test_a_node_waits_for_the_longest_shorter_run_and_comes_after_it(
     tmp_path: Path, runs: list[tuple[int, float]]

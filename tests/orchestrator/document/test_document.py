@@ -274,6 +274,7 @@ def test_differing_commits_are_said(tmp_path: Path) -> None:
     assert "changes that no commit has" in text
 
 
+@pytest.mark.slow  # it draws every figure
 def test_the_files_are_there_and_those_of_an_earlier_report_are_gone(whole: Synthetic, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "old.csv").write_text("1")
@@ -292,6 +293,7 @@ def test_the_files_are_there_and_those_of_an_earlier_report_are_gone(whole: Synt
     )
 
 
+@pytest.mark.slow  # it draws every figure
 def test_a_report_of_the_same_store_has_the_same_bytes(whole: Synthetic, document: Document) -> None:
     again = whole.document(CLAIMS)
     pairs = zip(again.figures(), document.figures(), strict=True)
