@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -256,53 +257,60 @@ def _twice(override: Override) -> list[str]:
     return [f"{override.input_line}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
 
 
+#: What a command line composes to, or why it does not.
+_Attempt = Callable[[tuple[str, ...]], DictConfig | Exception]
+
+
+def _attempt(arguments: tuple[str, ...]) -> DictConfig | Exception:
+    try:
+        return hydra.compose("config", overrides=list(arguments))
+    except _REFUSALS as error:
+        return error
+
+
 def _explain(arguments: list[str]) -> dict[str, str]:
     """Override -> message, for those that do not compose, each tried beside those that choose experiment and groups."""
-    groups = [argument for argument in arguments if "." not in argument.split("=")[0] and not _fails([argument])]
+    attempt = cache(_attempt)  # one refusal takes several looks at the same command line
+    groups = [each for each in arguments if "." not in each.split("=")[0] and not _fails([each], attempt)]
     others = [argument for argument in arguments if argument not in groups]
-    errors = {argument: message for argument in others if (message := _fails([*groups, argument]))}
-    return errors or {arguments[-1]: str(_fails(arguments))}
+    errors = {argument: message for argument in others if (message := _fails([*groups, argument], attempt))}
+    return errors or {arguments[-1]: str(_fails(arguments, attempt))}
 
 
-def _fails(arguments: list[str]) -> str | None:
+def _fails(arguments: list[str], attempt: _Attempt = _attempt) -> str | None:
     """The message of a composition that fails because of its last argument."""
-    try:
-        hydra.compose("config", overrides=arguments)
-    except _REFUSALS as error:
-        key = arguments[-1].split("=")[0]
-        parent, _, name = key.lstrip("+~").rpartition(".")
-        if isinstance(error, AssertionError) or _is_null(arguments[:-1], parent):
-            return f"{arguments[-1]}: {parent} is null and has no keys yet; set all of it: '{parent}={{{name}:...}}'"
-        siblings = _siblings(arguments[:-1], key)
-        if name in siblings and key[0] not in "+~" and not _fails([*arguments[:-1], f"+{arguments[-1]}"]):
-            return f"{arguments[-1]}: adds what is not there; say so: '+{arguments[-1]}'"
-        if siblings:
-            return f"{arguments[-1]}: no such key{instead(name, siblings)}"
-        options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~")) if _is_group(key) else []
-        choice = arguments[-1].partition("=")[2]
-        if options and choice not in options:
-            return f"{arguments[-1]}: no such {key.lstrip('+~')}{instead(choice, options)}"
-        return f"{arguments[-1]}: {_one_line(error)}"
-    return None
+    error = attempt(tuple(arguments))
+    if not isinstance(error, Exception):
+        return None
+    key = arguments[-1].split("=")[0]
+    parent, _, name = key.lstrip("+~").rpartition(".")
+    before = None if _is_group(key) else attempt(tuple(arguments[:-1]))
+    if isinstance(error, AssertionError) or (parent and _select(before, parent) is None):
+        return f"{arguments[-1]}: {parent} is null and has no keys yet; set all of it: '{parent}={{{name}:...}}'"
+    siblings = _siblings(before, key.rpartition(".")[0])
+    if name in siblings and key[0] not in "+~" and not _fails([*arguments[:-1], f"+{arguments[-1]}"], attempt):
+        return f"{arguments[-1]}: adds what is not there; say so: '+{arguments[-1]}'"
+    if siblings:
+        return f"{arguments[-1]}: no such key{instead(name, siblings)}"
+    options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~")) if _is_group(key) else []
+    choice = arguments[-1].partition("=")[2]
+    if options and choice not in options:
+        return f"{arguments[-1]}: no such {key.lstrip('+~')}{instead(choice, options)}"
+    return f"{arguments[-1]}: {_one_line(error)}"
 
 
-def _siblings(arguments: list[str], key: str) -> list[str]:
-    """The keys that the config has where `key` would be; none if `key` chooses an option of a group."""
-    if _is_group(key):
-        return []
+def _siblings(config: object, parent: str) -> list[str]:
+    """The keys that a config has in `parent`."""
+    found = _select(config, parent)
+    return [str(name) for name in found] if OmegaConf.is_dict(found) else []
+
+
+def _select(config: object, key: str) -> Any:
+    """What a config has at a key: its whole at none, and no keys where nothing is, or no config."""
     try:
-        parent = OmegaConf.select(hydra.compose("config", overrides=arguments), key.rpartition(".")[0] or "")
+        return OmegaConf.select(config, key, default="") if isinstance(config, DictConfig) else ""
     except _REFUSALS:
-        return []
-    return [str(name) for name in parent] if OmegaConf.is_dict(parent) else []
-
-
-def _is_null(arguments: list[str], key: str) -> bool:
-    """Whether the config has `key`, and null there."""
-    try:
-        return bool(key) and OmegaConf.select(hydra.compose("config", overrides=arguments), key, default="") is None
-    except _REFUSALS:
-        return False
+        return ""
 
 
 def _is_group(key: str) -> bool:
