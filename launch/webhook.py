@@ -24,6 +24,9 @@ VARIABLE = "REJUVENATION_WEBHOOK"
 #: Seconds that a message may take, tries included.
 PATIENCE = 10.0
 
+#: The name of the threads that send.
+SENDER = "webhook"
+
 
 class Unusable(ValueError):
     """The variable's value is no URL that a message can be sent to. Says why, without the value."""
@@ -115,7 +118,7 @@ class Sending:
 
     def start(self, send: Callable[[], None]) -> None:
         """Call `send` beside what goes on; an `Unsent` of it is a line on standard error."""
-        self._last = threading.Thread(target=_after, args=(self._last, send), daemon=True)
+        self._last = threading.Thread(target=_after, args=(self._last, send), name=SENDER, daemon=True)
         self._last.start()
 
     def finish(self, patience: float) -> None:

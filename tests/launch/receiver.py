@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from launch.webhook import SENDER
+
 
 class Receiver:
     """What came in, and how the next requests are answered: a status each, the last one for all that follow.
@@ -63,6 +65,10 @@ def receiving() -> Iterator[Receiver]:
     try:
         yield found
     finally:
+        found.answers = [200]
         found.release.set()
+        for thread in threading.enumerate():
+            if thread.name == SENDER:  # one that tries again would say in a later test that nobody listens
+                thread.join()
         server.shutdown()
         server.server_close()
