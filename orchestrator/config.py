@@ -118,7 +118,7 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
             if scores is not None:
                 raise
             fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-            wrong = _explain(fixed) if fixed and _fails(fixed) else {}
+            wrong = _explain(fixed) if fixed and isinstance(_attempt(tuple(fixed)), Exception) else {}
             raise ConfigError(wrong.values() or [_one_line(error)]) from None
         results = Path(folder) / RESULTS
         return results.read_text(encoding="utf-8") if results.is_file() else None
@@ -277,7 +277,7 @@ def _explain(arguments: list[str]) -> dict[str, str]:
     return errors or {arguments[-1]: str(_fails(arguments, attempt))}
 
 
-def _fails(arguments: list[str], attempt: _Attempt = _attempt) -> str | None:
+def _fails(arguments: list[str], attempt: _Attempt) -> str | None:
     """The message of a composition that fails because of its last argument."""
     error = attempt(tuple(arguments))
     if not isinstance(error, Exception):

@@ -10,7 +10,6 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
 from orchestrator import drawing, hint, plan, tree, view
@@ -115,7 +114,7 @@ class Follow(_Screen):
 
     def tell(self, text: str) -> None:
         """Say something above the picture."""
-        self._out.print(escape(inline(text)), soft_wrap=True)
+        self._out.print(view.escape(text), soft_wrap=True)
 
 
 class Watch(_Screen):
@@ -146,7 +145,7 @@ class Watch(_Screen):
             self._out.print(f"{sign}done {_name(node)}  {seconds}  ({done}/{of})", soft_wrap=True)
         self._told = len(run.outcome.executed)
         for node, messages in run.outcome.again[self._retold :]:
-            self._out.print(f"again {_name(node)}: {escape(inline('; '.join(messages)))}", soft_wrap=True)
+            self._out.print(f"again {_name(node)}: {view.escape('; '.join(messages))}", soft_wrap=True)
         self._retold = len(run.outcome.again)
 
     def _look(self, run: Run) -> None:
@@ -174,4 +173,4 @@ class Watch(_Screen):
 
 
 def _name(node: Node) -> str:
-    return escape(inline(full(node)))
+    return view.escape(full(node))

@@ -17,7 +17,6 @@ from orchestrator.drawing import Drawing, Facts, Report
 from orchestrator.forecast import remaining
 from orchestrator.names import full
 from orchestrator.plan import Entry
-from orchestrator.visible import inline
 
 
 def verb(study: Study, command: Command) -> int:
@@ -67,7 +66,7 @@ def _lines(entries: list[Entry], study: Study, command: Command, out: Console) -
     draw = Drawing(facts, out, folds=True)
     for entry in entries:
         if report := reports.get(entry.node.fingerprint):
-            out.print(f"{escape(inline(full(entry.node)))}: {escape(draw.progress(report))}", soft_wrap=True)
+            out.print(f"{view.escape(full(entry.node))}: {escape(draw.progress(report))}", soft_wrap=True)
     left = remaining.left(entries, study, reports)
     if left is not None:
         out.print(str(left))

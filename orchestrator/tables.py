@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape as markup
 from rich.table import Table
 
+from orchestrator.view import escape
 from orchestrator.visible import inline
 
 #: Shown where there is nothing yet.
@@ -47,14 +47,9 @@ def show(
         chosen = columns[first : first + width]
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for name in head[:names]:
-            table.add_column(_cell(name), no_wrap=True)
+            table.add_column(escape(name), no_wrap=True)
         for column in chosen:
-            table.add_column(_cell(head[column]), justify="right", overflow="fold")
+            table.add_column(escape(head[column]), justify="right", overflow="fold")
         for line in lines:
-            table.add_row(*(_cell(line[column]) for column in [*range(names), *chosen]))
+            table.add_row(*(escape(line[column]) for column in [*range(names), *chosen]))
         out.print(table)
-
-
-def _cell(text: str) -> str:
-    """What others have named is only text in a cell."""
-    return markup(inline(text))

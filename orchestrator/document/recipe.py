@@ -53,8 +53,9 @@ def _chain(material: Material, name: str) -> list[Any]:
 
 
 def _step(step: Any, without: Container[str]) -> str:
-    named = {} if isinstance(step.pins, str) else {k: v for k, v in step.pins.items() if k not in without}
-    pins = step.pins if isinstance(step.pins, str) else ", ".join(f"{k} {_text(v)}" for k, v in named.items())
+    pins = step.pins
+    if not isinstance(pins, str):
+        pins = ", ".join(f"{name} {_text(value)}" for name, value in pins.items() if name not in without)
     return f"{step.stage} ({pins})" if pins else str(step.stage)
 
 

@@ -276,17 +276,11 @@ def test_machines_that_serve_are_the_last_of_their_job(slurm: Cluster, tmp_path:
     assert node not in {each["SLURMD_NODENAME"] for each in start["ranks"]}
 
 
-def test_a_node_that_was_lost_is_tried_again_in_the_same_job(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", ranks(steps=4, lost=1), processes=2)
-    toy.run()
-    job = toy.job("toy_ranks")
-    toy.wait_for("toy_ranks", "done")
-    assert restarts(slurm, job) == 1
-    assert toy.record("toy_ranks")["attempts"] == 2
-
-
-def test_a_node_of_which_a_rank_was_killed_is_tried_again_in_the_same_job(slurm: Cluster, tmp_path: Path) -> None:
-    toy = Toy(slurm, tmp_path / "store", ranks(steps=4, killed=1), processes=2)
+@pytest.mark.parametrize("fault", ["lost", "killed"])
+def test_a_node_of_which_a_rank_was_lost_or_killed_is_tried_again_in_the_same_job(
+    slurm: Cluster, tmp_path: Path, fault: str
+) -> None:
+    toy = Toy(slurm, tmp_path / "store", ranks(steps=4, **{fault: 1}), processes=2)
     toy.run()
     job = toy.job("toy_ranks")
     toy.wait_for("toy_ranks", "done")
