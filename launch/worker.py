@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
-from launch import failure, hold, predecessors, provenance, rendezvous, sharing, tracking
+from launch import failure, hold, predecessors, provenance, rendezvous, sharing, stage_code, tracking
 from launch import node as node_file
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
@@ -148,6 +148,7 @@ def _publish_run(
     """Run the stage of a node whose folders are ready; returns where it is published."""
     _check_sources(spec)
     listener = post.meeting(folder) if post.many else None
+    code = stage_code.of(spec.stage, Path(spec.store))  # now: it may be edited while this runs
     started = time.time()
     try:
         summary, context = _run_stage(spec, folder, shared, post, listener, run)
@@ -164,6 +165,7 @@ def _publish_run(
         "attempts": attempt,
         "started": started,
         "seconds": round(time.time() - started, 3),
+        "code": code.as_json(),
         **provenance.collect(context.resources),
         **({} if post.git is None else {"git": post.git}),
     }

@@ -29,6 +29,7 @@ from orchestrator import (
     grade,
     logs,
     moved,
+    other_code,
     plan,
     report,
     results,
@@ -79,7 +80,7 @@ def plan_verb(study: Study, command: Command) -> int:
         return DONE
     entries = plan.make(study.graph, study.store)
     found = verdict.on_plan(entries, study)
-    notes = moved.notes(entries, study.graph, study.store)
+    notes = [*moved.notes(entries, study.graph, study.store), *other_code.notes(entries, study.store)]
     if command.as_json:
         ahead = {"cost": outlook.as_json(found), "notes": notes}
         print(json.dumps({**plan.as_json(entries, study.graph), **ahead}))

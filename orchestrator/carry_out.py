@@ -16,6 +16,7 @@ from orchestrator import (
     moved,
     names,
     notify,
+    other_code,
     plan,
     results,
     retry,
@@ -70,7 +71,7 @@ def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
     """Refuse what cannot work before anything is spent; tell what will be made again."""
     notify.check()
     verdict.on_start(entries, study)
-    for note in moved.notes(entries, study.graph, study.store):
+    for note in [*moved.notes(entries, study.graph, study.store), *other_code.notes(entries, study.store)]:
         _say(f"note: {note}")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
-from launch import failure, standing
+from launch import failure, stage_code, standing
 from launch.claim import Claim
 from launch.standing import FREE, Standing
 from orchestrator.graph import Graph, Node
@@ -17,6 +19,9 @@ from stages.store import ATTEMPTS, Store
 #: done: published. running, queued: somebody's worker has it, or a job of Slurm will. failed: its last attempt did, and
 #: it will be tried again. run: will be run. blocked: something outside is missing.
 STATES = ("done", "running", "queued", "failed", "run", "blocked")
+
+#: Why a node is done, where the code of its stage has changed since.
+OTHER_CODE = "published, by other code"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +58,11 @@ def make(graph: Graph, store: Store) -> list[Entry]:
     if unfinished:
         store.refresh()  # what was published while we asked: a job that is over now may have left its record
     entries: dict[str, Entry] = {}
+    code = cache(lambda stage: stage_code.of(stage, store.root).digest)
     for key, node in graph.nodes.items():
         found = store.find(node.stage, node.fingerprint)
         if found is not None:
-            entries[key] = Entry(node=node, state="done", reason="published", path=found)
+            entries[key] = Entry(node=node, state="done", reason=_published(node, store, code), path=found)
             continue
         claim, stands = held.get(key), FREE
         if key in held:
@@ -112,6 +118,11 @@ def _state(node: Node, graph: Graph, store: Store, before: dict[str, Entry], sta
     if blocked:
         return "blocked", f"needs {_name(blocked[0])}, which is blocked"
     return _left_behind(node, store, stands) or ("run", _new(node, graph, store, before))
+
+
+def _published(node: Node, store: Store, code: Callable[[str], str]) -> str:
+    made = store.code(node.stage, node.fingerprint)
+    return "published" if made is None or made == code(node.stage) else OTHER_CODE
 
 
 def _left_behind(node: Node, store: Store, stands: Standing) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator import drawing, hint, live, plan, view, watch
+from orchestrator import drawing, hint, live, other_code, plan, view, watch
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.drawing import Drawing, Facts, Report
 from orchestrator.forecast import remaining
@@ -33,6 +33,7 @@ def verb(study: Study, command: Command) -> int:
         print(json.dumps(as_json(entries, study, command)))
     elif out.is_terminal:
         out.print(live.Picture(study, command, out).whole(entries))
+        _tell_other_code(entries, study, out)
     else:
         _lines(entries, study, command, out)
     return DONE
@@ -47,6 +48,7 @@ def as_json(entries: Sequence[Entry], study: Study, command: Command) -> dict[st
         node["seconds"] = facts.seconds(entry) if entry.state == "done" else None
     left = remaining.left(entries, study, reports)
     ahead = None if left is None else asdict(left)
+    shown["notes"] = other_code.notes(entries, study.store)
     return {**shown, "left": ahead, "next": [asdict(each) for each in hint.hints(entries, command)]}
 
 
@@ -67,8 +69,14 @@ def _lines(entries: list[Entry], study: Study, command: Command, out: Console) -
     for entry in entries:
         if report := reports.get(entry.node.fingerprint):
             out.print(f"{view.escape(full(entry.node))}: {escape(draw.progress(report))}", soft_wrap=True)
+    _tell_other_code(entries, study, out)
     left = remaining.left(entries, study, reports)
     if left is not None:
         out.print(str(left))
     for line in drawing.advice(hint.hints(entries, command), folds=True):
         out.print(line, soft_wrap=True)
+
+
+def _tell_other_code(entries: list[Entry], study: Study, out: Console) -> None:
+    for note in other_code.notes(entries, study.store):
+        out.print(view.escape(f"note: {note}"), soft_wrap=True)

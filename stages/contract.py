@@ -2,7 +2,9 @@
 
 A stage is one light module `stages/<name>.py`. It exports
 
-    VERSION: int                      bumped by hand when the meaning of its output changes
+    VERSION: int                      raised by hand when a change of the code may change a number of its output (what
+                                      was made before is then made again); not for one that cannot. `plan` and `status`
+                                      name what other code of the same VERSION made.
     Config                            a flat, frozen, keyword-only pydantic dataclass: the science, nothing else
     MAKES: tuple[str, ...]            the kinds of artifact it makes ("checkpoint", "attribution", "evaluation")
     takes(config) -> tuple[str, ...]  the kinds it takes from its chain, in the order they are needed

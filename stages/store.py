@@ -102,6 +102,13 @@ class Store:
         folder = self.find(stage, fingerprint)
         return None if folder is None else artifact.read(folder)
 
+    def code(self, stage: str, fingerprint: str) -> str | None:
+        """The digest of the code that made a published artifact; None if its record has none."""
+        found = self.find(stage, fingerprint)
+        said = None if found is None else self._said(f"{stage}/{found.name}")
+        code: str | None = None if said is None else said["code"]
+        return code
+
     def damaged(self, stage: str, fingerprint: str) -> Path | None:
         """A folder that has the name of this artifact, but no valid record."""
         named = self._listing(stage).published.get(fingerprint[:10], ())
@@ -156,27 +163,32 @@ class Store:
         return Memory(self.root / RECORDS)
 
     def _fingerprint(self, folder: str) -> str | None:
-        """The fingerprint of the artifact in a folder of the store, None if it has no valid record.
+        """The fingerprint of the artifact in a folder of the store, None if it has no valid record."""
+        said = self._said(folder)
+        fingerprint: str | None = None if said is None else said["fingerprint"]
+        return fingerprint
 
-        What the record says is remembered; that it is the same record, and every output still there, is seen each time.
+    def _said(self, folder: str) -> dict[str, Any] | None:
+        """Fingerprint, sizes and code that a valid record says.
+
+        That is remembered; that it is the same record, and every output still there, is seen each time.
         """
         place = f"{self.root}/{folder}"
         try:
             key = f"{folder}:{stamp(os.stat(f'{place}/{artifact.RECORD}'))}"
         except OSError:
             return None
-        known = self._records.get(key)
-        if known is None:
+        known: dict[str, Any] | None = self._records.get(key)
+        if known is None or "code" not in known:  # an earlier version did not remember that
             record = artifact.read(Path(place))
             if record is None:
                 return None
             sizes = {output["path"]: output["size"] for output in record["outputs"]}
-            known = {"fingerprint": record["fingerprint"], "sizes": sizes}
+            known = {"fingerprint": record["fingerprint"], "sizes": sizes, "code": _digest(record)}
             self._records.put(key, known)
         elif artifact.lacking(place, known["sizes"]) is not None:
             return None
-        fingerprint: str = known["fingerprint"]
-        return fingerprint
+        return known
 
     def _listing(self, stage: str) -> _Listing:
         if stage not in self._listings:
@@ -188,6 +200,13 @@ class Store:
                 elif entry.is_dir():
                     listing.published.setdefault(entry.name[-10:], []).append(entry.name)
         return self._listings[stage]
+
+
+def _digest(record: dict[str, Any]) -> str | None:
+    """The digest of the code in a record; those of an earlier version have none."""
+    code = record.get("code")
+    found = code.get("digest") if isinstance(code, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _read_object(file: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.document.blocks import Block, Cell, Missing, Paragraph, Row, Table
@@ -26,6 +26,12 @@ def blocks(material: Material) -> Iterator[Block]:
         )
     if any(commit.endswith("changed") for commit in commits):
         yield Paragraph("Some of it was made by code with changes that no commit has.")
+    mixed = sorted(stage for stage, codes in _codes(records).items() if len(codes) > 1)
+    if mixed:
+        yield Paragraph(
+            f"Artifacts of one stage were made by more than one state of its code: {', '.join(mixed)}. Compare their "
+            "numbers only if no change between these states may change one."
+        )
     groups = {
         "commit": commits,
         "host": Counter(str(record.get("host") or "unknown") for record in records),
@@ -53,6 +59,16 @@ def blocks(material: Material) -> Iterator[Block]:
         names=2,
         caption=f"Of {len(records)} published nodes.",
     )
+
+
+def _codes(records: Iterable[Record]) -> dict[str, set[str]]:
+    """The states of the code that made the artifacts of each stage, of the records that say so."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        identity, code = record.get("identity"), record.get("code")
+        if isinstance(identity, dict) and isinstance(code, dict):
+            found.setdefault(str(identity.get("stage")), set()).add(str(code.get("digest")))
+    return found
 
 
 def _commit(record: Record) -> str:
