@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stages.contract import StageError
+from stages.data import values
 from stages.problems import Problem, with_letters
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def errors(template: str) -> list[str]:
     """What is wrong with a template, before there is any problem."""
     from jinja2 import TemplateSyntaxError, meta
 
-    from stages.rows import ENVIRONMENT
+    from stages.data.templates import ENVIRONMENT
 
     try:
         names = meta.find_undeclared_variables(ENVIRONMENT.parse(template))
@@ -43,8 +44,9 @@ def render(template: str, problem: Problem, shots: Sequence[Fields] = ()) -> str
     """
     from jinja2 import TemplateError
 
+    fields = _seen(problem.fields)
     try:
-        return _compiled(template).render({**problem.fields, "problem": problem.fields, "shots": list(shots)})
+        return _compiled(template).render({**fields, "problem": fields, "shots": [_seen(each) for each in shots]})
     except (TemplateError, TypeError, ValueError, LookupError) as error:
         raise StageError(f"template, for problem {problem.id}: {error}; it has {', '.join(problem.fields)}") from None
 
@@ -63,8 +65,13 @@ def shots_of(problem: Problem, examples: Sequence[Fields], number: int) -> list[
     return [with_letters(row) for row in same[:number]]
 
 
+def _seen(fields: Fields) -> dict[str, Any]:
+    """Fields as a template sees them: of all texts, the letters of the choices alone are a list, too."""
+    return {name: value if name == "letters" else values.seen(value) for name, value in fields.items()}
+
+
 @functools.lru_cache(maxsize=16)
 def _compiled(template: str) -> Template:
-    from stages.rows import ENVIRONMENT
+    from stages.data.templates import ENVIRONMENT
 
     return ENVIRONMENT.from_string(template)

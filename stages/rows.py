@@ -9,6 +9,8 @@ example
 so that a data set of another shape is one YAML and no code. Fields are rendered in their order, and each sees the
 columns and the fields before it; `row` is the whole row, for columns that are no names: `{{ row['Correct Answer'] }}`.
 Every field is a text, except `choices`, which is an expression and gives a list of texts: `choices.text`, `[A, B]`.
+What is no text (a list, an object, a boolean, NaN, null) is never written out as Python would write it, and a text is
+never taken for a list of its characters: either is refused by row and column (`stages.data.values`).
 
 The stages know the fields `prompt`, `completion` (demonstrations, calibration), `question`, `answer`, `choices`
 (benchmarks) and `answer` with `prompt` (reinforcement learning).
@@ -26,10 +28,11 @@ from typing import Any
 
 import jinja2
 from jinja2 import meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from stages.contract import Input, StageError
-from stages.data import files
+from stages.data import files, values
+from stages.data.templates import ENVIRONMENT
+from stages.data.values import NoList, NoText
 from stages.hub import Repository
 
 #: The field that is a list of texts.
@@ -43,20 +46,6 @@ SUFFIXES = (*files.READERS, ".parquet")
 
 Fields = Mapping[str, str]
 Row = dict[str, Any]
-
-
-def _written(value: Any) -> Any:
-    """What a template writes out, unless it is null, which would become the text `None`."""
-    if value is None:
-        raise jinja2.TemplateRuntimeError("a value is null")
-    return value
-
-
-#: For templates of data and of prompts: what is not there is an error, and nothing can be changed or called into.
-ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_written
-)
-ENVIRONMENT.globals.clear()  # a column may be called `range`
 
 
 def columns(fields: Fields) -> set[str]:
@@ -86,10 +75,21 @@ def stream(source: Input) -> Iterator[Row]:
         StageError: as `load`, when it comes to the row.
     """
     number = 0
-    for number, row in enumerate(_raw(source), start=1):
+    for number, row in numbered(source):
         yield render(source.reading["fields"], row, where=f"{_name(source)}, row {number}")
     if not number:
         raise StageError(f"{_name(source)}: no rows")
+
+
+def numbered(source: Input) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows of a source as they are, column -> value, each with its number in the file or split, from 1.
+
+    Raises:
+        StageError: as `read`.
+    """
+    _, part = split_of(source.reading.get("split"))
+    every = enumerate(_raw(source), start=1)
+    return every if part is None else iter(list(every)[part])
 
 
 def render(fields: Fields, row: Mapping[str, Any], *, where: str) -> Row:
@@ -106,16 +106,22 @@ def render(fields: Fields, row: Mapping[str, Any], *, where: str) -> Row:
     missing = compiled.columns - row.keys()
     if missing:
         raise StageError(f"{where}: no column {_listed(missing)}; it has {_listed(row)}")
-    seen = {**row, "row": row}
+    seen: Row = {}
+    filled: Row = {}
     for field, fill in compiled.fill.items():
         try:
-            seen[field] = fill(seen)
+            seen = seen or compiled.seen(row)
+            filled[field] = fill(seen)
+            seen[field] = values.seen(filled[field])
+        except (NoText, NoList) as error:
+            column = _column(seen, compiled.named[field], error.value)
+            raise StageError(f"{where}, {column}field {field}: {fields[field]!r} cannot be filled: {error}") from None
         except Exception as error:  # whatever a template does with a row's values
             why = str(error) or type(error).__name__
             raise StageError(f"{where}, field {field}: {fields[field]!r} cannot be filled: {why}") from None
-        if field in _FILLED and not seen[field].strip():
+        if field in _FILLED and not filled[field].strip():
             raise StageError(f"{where}, field {field}: {fields[field]!r} is empty")
-    return {field: seen[field] for field in fields}
+    return filled
 
 
 def template(key: str, text: str) -> jinja2.Template:
@@ -135,16 +141,18 @@ class _Compiled:
 
     Attributes:
         columns: those that they need.
+        named: field -> the names in its template that are columns, or `row`.
         fill: what renders each field from what it sees.
         braced: (field, name) for `{name}`, which would be a text like any other. That of `\\boxed{name}` is one.
     """
 
     def __init__(self, fields: Fields) -> None:
-        self.columns: set[str] = set()
-        before = {"row"}
+        self.named: dict[str, set[str]] = {}
+        before: set[str] = set()
         for field, text in fields.items():
-            self.columns |= _undeclared(field, text) - before
+            self.named[field] = _undeclared(field, text) - before
             before.add(field)
+        self.columns = {name for names in self.named.values() for name in names} - {"row"}
         self.braced = [
             (field, name)
             for field, text in fields.items()
@@ -154,6 +162,29 @@ class _Compiled:
             field: _choices(text) if field == CHOICES else template(field, text).render
             for field, text in fields.items()
         }
+
+    def seen(self, row: Mapping[str, Any]) -> Row:
+        """A row as the templates see it: the columns that they name, and all of it if one names `row`."""
+        found: Row = {name: values.seen(row[name]) for name in self.columns}
+        return found | ({"row": values.seen(row)} if any("row" in names for names in self.named.values()) else {})
+
+
+def _column(seen: Row, names: set[str], value: Any) -> str:
+    """`column messages[0].content, ` for the column in which a value is; nothing if it is in none of them."""
+    places = {name: seen[name] for name in sorted(names - {"row"})} | (seen["row"] if "row" in names else {})
+    for name, each in places.items():
+        for path, part in _parts(name, each):
+            if part is value:
+                return f"column {path}, "
+    return f"column {', '.join(places)}, " if "row" not in names and places else ""
+
+
+def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A value and all that is in it, by the path to each."""
+    yield path, value
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inside:
+        yield from _parts(f"{path}.{name}" if isinstance(name, str) else f"{path}[{name}]", each)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -168,9 +199,11 @@ def _choices(text: str) -> Callable[[Row], list[str]]:
 
     def fill(seen: Row) -> list[str]:
         found = expression(seen)
+        if isinstance(found, values.Text):
+            raise NoList(found)
         if isinstance(found, str | Mapping) or not isinstance(found, Iterable):
-            raise TypeError(f"it gives {found!r}, not a list")
-        return [str(_written(choice)) for choice in found]
+            raise TypeError(f"it gives {values.shown(found)}, not a list")
+        return [values.plain(choice) for choice in found]
 
     return fill
 
@@ -190,22 +223,20 @@ def _undeclared(field: str, text: str) -> set[str]:
 
 def _raw(source: Input) -> Iterator[Mapping[str, Any]]:
     """The rows as they are: column -> value."""
-    config, split = source.reading.get("config"), source.reading.get("split")
-    name, part = split_of(split)
+    config = source.reading.get("config")
+    name, _ = split_of(source.reading.get("split"))
     file = source.path and (source.path / source.reading["file"] if source.reading.get("file") else source.path)
     if file is None:
         from stages.data import tables  # imports pyarrow, which is slow to load
 
         assert source.hub is not None and source.revision is not None
         repository = Repository(id=source.hub, kind="dataset", revision=source.revision)
-        every: Iterator[Mapping[str, Any]] = tables.hub_rows(repository, config, name)
-    elif file.is_dir():
+        return tables.hub_rows(repository, config, name)
+    if file.is_dir():
         from stages.data import tables
 
-        every = tables.folder_rows(file, config, name)
-    else:  # one split alone, whatever its name, as it may stand in for a data set that has several
-        every = read(file)
-    return every if part is None else iter(list(every)[part])
+        return tables.folder_rows(file, config, name)
+    return read(file)  # one split alone, whatever its name, as it may stand in for a data set that has several
 
 
 def read(file: Path) -> Iterator[Mapping[str, Any]]:
@@ -214,6 +245,8 @@ def read(file: Path) -> Iterator[Mapping[str, Any]]:
     Raises:
         StageError: it cannot be read, or not as what its name says.
     """
+    if file.exists() and not file.is_file():
+        raise StageError(f"{file}: neither a file nor a folder")  # to open a pipe would wait for who writes
     if file.suffix in files.READERS:
         return files.READERS[file.suffix](file)
     if file.suffix == ".parquet":

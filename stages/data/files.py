@@ -19,13 +19,15 @@ def jsonl_rows(file: Path) -> Iterator[Row]:
     with _reading(file), file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield _row(_parsed(line, f"{file}, line {number}"), f"{file}, line {number}")
+                where = f"{file}, line {number}"
+                value = _parsed(line, where, "; one JSON list is a .json file" if line.lstrip()[0] == "[" else "")
+                yield _row(value, where)
 
 
 def json_rows(file: Path) -> Iterator[Row]:
     """The objects of a JSON file that is one list."""
     with _reading(file):
-        every = _parsed(file.read_text(encoding="utf-8-sig"), str(file))
+        every = _parsed(file.read_text(encoding="utf-8-sig"), str(file), "; one object a line is a .jsonl file")
     if not isinstance(every, list):
         raise StageError(f"{file}: expected a list of objects, not {type(every).__name__}")
     for number, row in enumerate(every, start=1):
@@ -55,16 +57,31 @@ def _reading(file: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise StageError(f"{file}: not UTF-8 ({error.reason} at byte {error.start} of a block)") from None
+        raise StageError(f"{file}{_undecoded(file)}: not UTF-8 ({error.reason})") from None
     except OSError as error:
         raise StageError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _parsed(text: str, where: str) -> Any:
+def _undecoded(file: Path) -> str:
+    """Where a file is not UTF-8: `, line 3`; what it is, if it is compressed."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if number == 1 and line.startswith(b"\x1f\x8b"):
+                return ", compressed by gzip (unpack it)"
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return f", line {number}"
+    return ""
+
+
+def _parsed(text: str, where: str, hint: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise StageError(f"{where}: not JSON ({error.msg})") from None
+        raise StageError(f"{where}: not JSON ({error.msg}){hint}") from None
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise StageError(f"{where}: not JSON that can be read ({error})") from None
     except RecursionError:
         raise StageError(f"{where}: not JSON that can be read (nested too deep)") from None
 

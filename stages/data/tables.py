@@ -38,7 +38,7 @@ def parquet_rows(file: Path) -> Iterator[Row]:
     try:
         for batch in pq.ParquetFile(file).iter_batches():
             yield from batch.to_pylist()
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, ValueError, ImportError, pa.ArrowException) as error:  # also text that is not UTF-8
         raise StageError(f"{file}: cannot be read as parquet ({error})") from None
 
 

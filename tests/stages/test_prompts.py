@@ -31,3 +31,19 @@ def test_worked_examples_are_the_first_of_the_category() -> None:
     assert [shot["question"] for shot in prompts.shots_of(PROBLEM, examples, 2)] == ["1", "3"]
     with pytest.raises(StageError, match="shots: 4 asked for, but there are 3 examples of the category 'physics'"):
         prompts.shots_of(PROBLEM, examples, 4)
+
+
+def test_a_prompt_goes_through_lists_and_writes_texts_alone() -> None:
+    fields = problems.with_letters({"question": "Which?", "choices": ["one", "two"], "options": "['one', 'two']"})
+    problem = problems.Problem(id="7", gold="A", fields=fields)
+    assert (
+        prompts.render("{% for x in choices %}{{ letters[loop.index0] }} {{ x }} {% endfor %}", problem)
+        == "A one B two "
+    )
+    assert prompts.render("{{ letters | join('/') }}{% for x in letters %}{{ x }}{% endfor %}", problem) == "A/BAB"
+    for template in ("{{ choices }}", "{{ problem }}", "{% for x in options %}{{ x }}{% endfor %}"):
+        with pytest.raises(StageError, match="for problem 7: "):
+            prompts.render(template, problem)
+    shots = [{"question": "a", "options": "ab"}]
+    with pytest.raises(StageError, match="a text, not a list of texts"):
+        prompts.render("{{ shots[0].options | join }}", problem, shots)

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import math
+import os
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +87,9 @@ def test_choices_are_an_expression_that_gives_texts() -> None:
 def test_what_may_be_null_is_said_in_the_template() -> None:
     assert fill("{% if context %}{{ context }} {% endif %}{{ problem }}") == "What is $1+1$?"
     assert fill("{{ context or '' }}") == ""
-    assert "row 1, field answer: '{{ context }}' cannot be filled: a value is null" in refused("{{ context }}")
+    assert "row 1, column context, field answer: '{{ context }}' cannot be filled: a value is null" in refused(
+        "{{ context }}"
+    )
     assert "a value is null" in refused("[context]", "choices")
 
 
@@ -104,7 +110,8 @@ def test_what_may_be_null_is_said_in_the_template() -> None:
         ("answer", "A: {problem}", "a column is written {{ problem }}, not {problem}"),
         ("answer", "{choices[text]}", "a column is written {{ choices }}, not {choices}"),
         ("choices", "{{ choices.text }}", "an expression that gives a list, such as choices.text, without {{ }}"),
-        ("choices", "answerKey", "cannot be filled: it gives '2', not a list"),
+        ("choices", "answerKey", 'cannot be filled: a text, not a list of texts ("2")'),
+        ("choices", "choices", 'cannot be filled: it gives {"text": ["one", "two"], "label": ["1", "2"]}, not a list'),
         ("choices", "row.nothing", "cannot be filled: 'dict object' has no attribute 'nothing'"),
         ("question", "{{ context or '' }} ", "field question: \"{{ context or '' }} \" is empty"),
         ("prompt", "{# nothing #}", "field prompt: '{# nothing #}' is empty"),
@@ -112,6 +119,106 @@ def test_what_may_be_null_is_said_in_the_template() -> None:
 )
 def test_a_bad_template_is_named_with_what_is_wrong(field: str, text: str, message: str) -> None:
     assert message in refused(text, field)
+
+
+#: Values that are no texts, and what a message says of each.
+NO_TEXTS = [
+    ([{"role": "user", "content": "hi"}], "a conversation ("),
+    ([{"from": "human", "value": "hi"}], "conversations are not supported yet; give one text in each column"),
+    (["a", "b"], 'a list, not a text (["a", "b"])'),
+    ({"text": "a"}, 'an object, not a text ({"text": "a"})'),
+    (True, "a boolean (true), not a text"),
+    (math.nan, "no number (NaN)"),
+    (-math.inf, "no number (-Infinity)"),
+    (None, "a value is null"),
+    ("a\ud800", 'half a character, which no file can hold ("a\\ud800")'),
+    (b"a", "a value of the type bytes, not a text"),
+]
+#: Ways in which a template makes a text of a value.
+WRITING = ["{{ x }}", "{{ x | trim }}", "{{ 'Q: ' ~ x }}", "{{ '%s' % x }}", "{{ [x] | join }}", "{{ row['x'] | e }}"]
+
+
+@pytest.mark.parametrize("template", WRITING)
+@pytest.mark.parametrize(("value", "what"), NO_TEXTS)
+def test_what_is_no_text_is_never_written_out(value: Any, what: str, template: str) -> None:
+    with pytest.raises(StageError) as caught:
+        fill(template, row={"x": value})
+    assert "rows.jsonl, row 1, column x, field answer" in str(caught.value) and what in str(caught.value)
+    str(caught.value).encode()
+    with pytest.raises(StageError, match="column x"):
+        fill("['A', x]", "choices", row={"x": value})
+
+
+@pytest.mark.parametrize("template", ["{{ x | int }}", "{{ x | float }}"])
+@pytest.mark.parametrize("value", [None, math.nan, [], {}])
+def test_what_is_no_number_is_not_0(value: Any, template: str) -> None:
+    with pytest.raises(StageError, match="column x"):
+        fill(template, row={"x": value})
+    if value == value:  # of NaN, float makes NaN again, which is refused
+        assert fill(template.replace(" }", "(7) }"), row={"x": value}) in ("7", "7.0")
+
+
+#: Ways in which a template makes a list of a text.
+LISTING = [
+    *("x | list", "x | reject('equalto', 'N/A') | list", "x | sort", "x | unique", "x | map('upper')"),
+    *("x | trim | list", "x.strip()[1:] | list", "row['x'] | list", "x"),
+]
+
+
+@pytest.mark.parametrize("text", LISTING)
+def test_options_that_are_one_text_are_no_list_of_letters(text: str) -> None:
+    with pytest.raises(StageError, match="column x, field choices: .* a text, not a list of texts"):
+        fill(text, "choices", row={"x": "['a','b']"})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ x | join(', ') }}",
+        "{% for c in x %}{{ c }}{% endfor %}",
+        "{% set a, b = x %}{{ a }}",
+        "{{ x | list | first }}",
+    ],
+)
+def test_a_text_is_not_gone_through(template: str) -> None:
+    with pytest.raises(StageError, match="column x, field answer: .* a text, not a list of texts"):
+        fill(template, row={"x": "ab"})
+
+
+def test_a_field_made_of_a_text_is_no_list_either() -> None:
+    with pytest.raises(StageError, match="field choices: .* a text, not a list of texts"):
+        rows.render({"options": "{{ x }}", "choices": "options | list"}, {"x": "['a','b']"}, where="")
+
+
+@pytest.mark.parametrize(
+    ("template", "value", "text"),
+    [
+        ("{{ x }}", 5, "5"),
+        ("{{ x }}", 5.0, "5.0"),
+        ("{{ x }}", 10**30, "1" + "0" * 30),
+        ("{{ x }}", Decimal("1.50"), "1.50"),
+        ("{{ x }}", date(2024, 5, 1), "2024-05-01"),
+        ("{{ x | round | int }}", 5.0, "5"),
+        ("{{ x }}", '[{"role": "user"', '[{"role": "user"'),
+        ("{{ x }}", "nan", "nan"),
+        ("{{ x | trim }}", " None ", "None"),
+        ("{{ x | lower }}", True, "true"),
+        ("{{ x | int }}", True, "1"),
+        ("{{ 'yes' if x else 'no' }}", False, "no"),
+        ("{{ x | tojson }}", [{"a": math.nan}], '[{"a": NaN}]'),
+        ("{{ x[0].content }}", [{"role": "user", "content": "hi"}], "hi"),
+        ("{{ x | map(attribute='content') | join(' ') }}", [{"content": "a"}, {"content": "b"}], "a b"),
+        ("{{ x | join(', ') }}", [1, "b", 2.5], "1, b, 2.5"),
+        ("{{ x.text[0] }}{{ x['text'] | last }}", {"text": ["a", "b"], "more": math.nan}, "ab"),
+        ("{{ x[0] }}{{ x | first }}{{ x | last }}{{ x | length }}", "abc", "aac3"),
+        ("{{ x.split(',')[1] }}{{ 'a' in x and '!' or '?' }}{{ x | reverse }}", "a,b", "b!b,a"),
+        ("{{ '%s of %d' % (x, 2) }}{{ '{}'.format(x) }}{{ x.replace('a', 'b') ~ 1 }}", "a", "a of 2ab1"),
+        ("{{ 'ABC' | list | join(x) }}", "-", "A-B-C"),
+    ],
+)
+def test_what_a_template_may_do(template: str, value: Any, text: str) -> None:
+    found = fill(template, row={"x": value, "unread": [math.nan, {"a": None}], "half": "\ud800"})
+    assert found == text and type(found) is str
 
 
 @pytest.mark.parametrize(
@@ -176,6 +283,11 @@ def test_the_kind_of_a_file_changes_nothing(suffix: str, tmp_path: Path) -> None
         ("rows.json", b'{"q": 1}', "expected a list of objects, not dict"),
         ("rows.json", b"[1]", "row 1: expected an object with columns, not int"),
         ("rows.json", b"[" * 100_000, "not JSON"),
+        ("rows.json", b'{"q": 1}\n{"q": 2}\n', "not JSON (Extra data); one object a line is a .jsonl file"),
+        ("rows.jsonl", b'[\n{"q": 1}]', "line 1: not JSON (Expecting value); one JSON list is a .json file"),
+        ("rows.jsonl", b'{"q": ' + b"9" * 5000 + b"}", "line 1: not JSON that can be read (Exceeds the limit"),
+        ("rows.jsonl", b"\x1f\x8b\x08\x00", "compressed by gzip (unpack it)"),
+        ("rows.csv", b"q\n" + b"1\n" * 9000 + b"\xff\n", "line 9002: not UTF-8"),
         ("rows.jsonl", b'{"q": 1}\n{"q": 1', "line 2: not JSON"),
         ("rows.jsonl", b'{"q": "\xff"}', "not UTF-8"),
         ("rows.csv", b"q,a\n1,2\n3\n", "line 3: not as many values as there are columns"),
@@ -193,6 +305,32 @@ def test_a_bad_file_is_refused_by_name(name: str, text: bytes | None, message: s
     with pytest.raises(StageError) as caught:
         rows.load(source(tmp_path / name, q="{{ q }}"))
     assert str(tmp_path / name) in str(caught.value) and message in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(StageError, match=r"rows.jsonl: neither a file nor a folder"):
+        rows.load(source(tmp_path / "rows.jsonl", q="{{ q }}"))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", "b"], pa.large_string()),
+        pa.array(["a", "b"]).dictionary_encode(),
+        pa.array(["a", "b"], pa.string_view()),
+    ],
+)
+def test_the_kinds_of_text_of_arrow_are_texts(column: pa.Array, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"q": column, "unread": [[{"a": math.nan}], None]}), tmp_path / "rows.parquet")
+    assert rows.load(source(tmp_path / "rows.parquet", q="{{ q }}")) == [{"q": "a"}, {"q": "b"}]
+
+
+def test_a_row_has_its_number_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"\xef\xbb\xbfq\r\n1\r\n\r\n2\r\n,\r\n".replace(b",", b'""'))
+    assert len(rows.load(source(tmp_path / "rows.csv", "[1:]", q="{{ q }}"))) == 2
+    with pytest.raises(StageError, match="rows.csv, row 3, field question: .* is empty"):
+        rows.load(source(tmp_path / "rows.csv", "[1:]", question="{{ q }}"))
 
 
 #: A data set as the hub has it: configs and splits by name, in the README.
