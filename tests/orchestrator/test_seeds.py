@@ -69,8 +69,9 @@ def test_the_protocol_is_told_in_paragraphs(tmp_path: Path) -> None:
         "Run once",
         "Known before",
         "Seeds",
-        "Intervals cover 95 %: Student's t over seeds and problems, which are crossed since all seeds answer the same "
-        "problems, with Satterthwaite's degrees of freedom",
+        "Intervals cover 95 % or more: Student's t over seeds and problems, which are crossed since all seeds answer "
+        "the same problems, put together as Banerjee does",
+        "Claims",
     ]
 
 
