@@ -50,9 +50,12 @@ class Meeting:
         place = folder / f"rendezvous-{self.name}"
         listener = -1
         if self.rank == 0:
-            listening = socket.create_server(("", 0), backlog=max(128, self.world))
+            alone = self.world == self.local_world and not self.servers
+            # Whoever reaches the port can speak torch's protocol, which asks for no key.
+            listening = socket.create_server(("127.0.0.1" if alone else "", 0), backlog=max(128, self.world))
             draft = place.with_name(place.name + ".draft")
-            draft.write_text(json.dumps({"host": socket.gethostname(), "port": listening.getsockname()[1]}))
+            host = "127.0.0.1" if alone else socket.gethostname()
+            draft.write_text(json.dumps({"host": host, "port": listening.getsockname()[1]}))
             os.replace(draft, place)
             listener = listening.detach()
         given = _read(place)

@@ -1,57 +1,45 @@
-"""The engine of a server, as one of its clients has it (see `stages.generation.server`).
-
-What is sent is pickled, after both sides have shown that they know the key of the server's file.
-"""
+"""The engine of a server, as one of its clients has it (see `stages.generation.server`)."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import time
-from collections.abc import Callable, Mapping
-from multiprocessing.connection import Client, Connection
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from stages.contract import Lost, StageError
+from stages.generation import address as addresses
+from stages.generation import wire
+from stages.generation.address import Address
 from stages.generation.engine import Completion, Engine, Sampling
+from stages.generation.wire import Alive, Ask, Finished, Forget, Message, Refused, Reload, Wire
 
 #: Seconds between two looks for a server that is not there yet.
 LOOK = 0.2
 Signal = Callable[[], None]
 
 
-class Alive:
-    """A sign of life; pickled, it is this one object again."""
-
-    def __reduce__(self) -> str:
-        return "ALIVE"
-
-
-ALIVE = Alive()
-
-
 class ServedEngine(Engine):
     """The engine of a server, as one of its clients has it."""
 
-    def __init__(self, connection: Connection, said: Mapping[str, Any], patience: float, heard: Signal) -> None:
-        """`said` is what the server says of itself; see `connect` for the others."""
-        self._connection = connection
-        self._host = said["host"]
+    def __init__(self, line: Wire, address: Address, patience: float, heard: Signal) -> None:
+        """See `connect`."""
+        self._line = line
+        self._host = address.host
         self._patience = patience
         self._heard = heard
         self._inside: dict[int, int] = {}  # key -> completions
-        self.positions = said["positions"]
-        self.capacity = said["capacity"]
+        self.positions = address.positions
+        self.capacity = address.capacity
 
     def add(self, key: int, prompt: list[int], sampling: Sampling) -> None:
         self._inside[key] = sampling.n
-        self._send((key, prompt, sampling))
+        self._send(Ask(key, prompt, sampling))
 
     def step(self) -> list[tuple[int, list[Completion]]]:
-        key, completions = self._receive()
-        self._inside.pop(key)
-        return [(key, completions)]
+        message = self._receive()
+        assert isinstance(message, Finished)
+        self._inside.pop(message.key)
+        return [(message.key, message.completions)]
 
     @property
     def unfinished(self) -> int:
@@ -59,24 +47,24 @@ class ServedEngine(Engine):
 
     def abort(self) -> None:
         self._inside.clear()
-        self._send(None)
-        while self._receive() is not None:  # what had been finished
+        self._send(Forget())
+        while not isinstance(self._receive(), Forget):  # what had been finished
             continue
 
     def reload(self, folder: Path) -> None:
-        self._send(folder)
+        self._send(Reload(str(folder)))
         self._receive()
 
     def close(self) -> None:
-        self._connection.close()
+        self._line.close()
 
-    def _send(self, message: Any) -> None:
+    def _send(self, message: Message) -> None:
         try:
-            self._connection.send(message)
+            self._line.send(message)
         except OSError as error:
             raise self._lost(str(error)) from None
 
-    def _receive(self) -> Any:
+    def _receive(self) -> Message:
         """The next message that is not just a sign of life.
 
         Raises:
@@ -85,15 +73,15 @@ class ServedEngine(Engine):
         """
         while True:
             try:
-                if not self._connection.poll(self._patience):
+                if not self._line.hears(self._patience):
                     raise self._lost(f"it has said nothing for {self._patience:g} s")
-                message = self._connection.recv()
+                message = self._line.receive()
             except (EOFError, OSError) as error:
                 raise self._lost(str(error) or "it ended") from None
             self._heard()
-            if isinstance(message, StageError):
-                raise message
-            if message is not ALIVE:
+            if isinstance(message, Refused):
+                raise StageError(message.why)
+            if not isinstance(message, Alive):
                 return message
 
     def _lost(self, why: str) -> Lost:
@@ -120,9 +108,12 @@ def connect(
         if time.monotonic() > deadline:
             raise Lost(f"no rollout server is ready at {place} after {patience:g} s")
         time.sleep(LOOK)
-    given = json.loads(place.read_text())
     try:
-        connection = Client((given["host"], given["port"]), authkey=bytes.fromhex(given["key"]))
-    except (OSError, multiprocessing.AuthenticationError) as error:
-        raise Lost(f"the rollout server on {given['host']}:{given['port']} cannot be reached: {error}") from None
-    return ServedEngine(connection, given, patience, heard)
+        address = addresses.read(place)
+    except OSError as error:
+        raise Lost(str(error)) from None
+    try:
+        line = wire.call(address.ip, address.port, address.key)
+    except OSError as error:
+        raise Lost(f"the rollout server on {address.host}:{address.port} cannot be reached: {error}") from None
+    return ServedEngine(line, address, patience, heard)

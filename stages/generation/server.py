@@ -4,8 +4,8 @@
     engine = served.connect(place, patience, ...)        in each process that wants to generate
 
 or `serve(...)` in a process on another machine that somebody else has started. Where it can be reached, and the key
-that it wants to see, is in a file for its owner alone, which appears when the engine is ready. What is sent is pickled,
-after both sides have shown that they know the key.
+that it wants to see, is in a file for its owner alone, which appears when the engine is ready (`address`). It listens
+at loopback if all its clients are on its machine, else at the interface that leads to them. `wire` has the messages.
 
 A client notices at once that its server has ended, and after its patience that it hangs: a server at work sends a sign
 of life whenever its engine has made a step. A server ends when its last client has gone.
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import multiprocessing
 import os
 import secrets
@@ -25,18 +24,26 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Listener, wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from stages import lifeline
 from stages.contract import Input, Lost, Resources, StageError
+from stages.generation import address as addresses
+from stages.generation import wire
+from stages.generation.address import LOOPBACK, Address
 from stages.generation.engine import Engine, load
-from stages.generation.served import ALIVE, LOOK
+from stages.generation.served import LOOK
+from stages.generation.wire import Alive, Ask, Finished, Forget, Message, Refused, Reload, Wire
 
 #: Seconds between two signs of life of a server that is working.
 BEAT = 2.0
+#: Peers that may be showing that they know the key at the same time; the next ones wait in the socket's queue.
+GREETED = 32
+#: Connections that the kernel keeps until they are taken.
+BACKLOG = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,54 +118,58 @@ def _own(output: Connection, parent: int, devices: str, *job: Any) -> None:
     os._exit(0)  # whatever threads the engine has left
 
 
-def serve(opening: Opening, place: Path, patience: float) -> None:
+def serve(opening: Opening, place: Path, patience: float, ip: str = LOOPBACK) -> None:
     """Open the engine, say at `place` where it is, and work for whoever connects, until the last one has gone.
+
+    `ip` is that of the interface to listen at.
 
     Raises:
         StageError: the engine cannot be opened, or nobody has connected after `patience` seconds.
     """
     engine = load(opening.source, engine=opening.engine, dtype=opening.dtype, resources=opening.resources)
     key = secrets.token_bytes(32)
-    with Listener(("", 0), backlog=128, authkey=key) as listener:
-        arrived: deque[Connection] = deque()
-        threading.Thread(target=_accept, args=(listener, arrived), daemon=True).start()
-        _say(place, key, listener.address[1], engine)
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.create_server((ip, 0), family=family, backlog=BACKLOG) as listener:
+        arrived: deque[Wire] = deque()
+        threading.Thread(target=_accept, args=(listener, key, arrived), daemon=True).start()
+        where = {"host": socket.gethostname(), "ip": ip, "port": listener.getsockname()[1]}
+        addresses.write(place, Address(**where, key=key, positions=engine.positions, capacity=engine.capacity))
         try:
             _Desk(engine, arrived, patience).work()
         finally:
             place.unlink(missing_ok=True)
 
 
-def _say(place: Path, key: bytes, port: int, engine: Engine) -> None:
-    """Write down where this server is, for its owner alone."""
-    said = {"host": socket.gethostname(), "port": port, "key": key.hex()}
-    draft = place.with_name(f"{place.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({**said, "positions": engine.positions, "capacity": engine.capacity}, file)
-    os.replace(draft, place)
+def _accept(listener: socket.socket, key: bytes, arrived: deque[Wire]) -> None:
+    """Take whoever knows the key. A peer that says nothing, or says it slowly, keeps nobody else waiting."""
+    free = threading.Semaphore(GREETED)
 
+    def greet(peer: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # not one of ours
+            arrived.append(wire.answer(peer, key))
+        free.release()
 
-def _accept(listener: Listener, arrived: deque[Connection]) -> None:
-    """Take whoever knows the key."""
     while True:
+        free.acquire()
         try:
-            arrived.append(listener.accept())
-        except multiprocessing.AuthenticationError:
-            continue
-        except (OSError, EOFError):  # somebody who hung up; or the end of the listener
+            peer, _ = listener.accept()
+        except OSError:  # somebody who hung up; or the end of the listener
+            free.release()
             time.sleep(LOOK)
+            continue
+        threading.Thread(target=greet, args=(peer,), daemon=True).start()
 
 
 class _Desk:
     """Takes what clients send, has the engine work on it, and sends them what is theirs."""
 
-    def __init__(self, engine: Engine, arrived: deque[Connection], patience: float) -> None:
+    def __init__(self, engine: Engine, arrived: deque[Wire], patience: float) -> None:
         self._engine = engine
         self._arrived = arrived
-        self._clients: list[Connection] = []
+        self._clients: list[Wire] = []
         self._deadline = time.monotonic() + patience
         self._numbers = itertools.count()
-        self._inside: dict[int, tuple[Connection | None, int]] = {}  # the engine's key -> whose, that one's key
+        self._inside: dict[int, tuple[Wire | None, int]] = {}  # the engine's key -> whose, that one's key
         self._beaten = 0.0
 
     def work(self) -> None:
@@ -172,44 +183,45 @@ class _Desk:
                     return
                 if time.monotonic() > self._deadline:
                     raise StageError("nobody has connected to this rollout server")
-            for client in wait(self._clients, timeout=0 if self._inside else LOOK):
-                assert isinstance(client, Connection)
+            ready = wait(self._clients, timeout=0 if self._inside else LOOK)  # type: ignore[arg-type]  # has a fileno
+            for client in ready:
+                assert isinstance(client, Wire)
                 self._hear(client)
             if self._inside:
                 for key, completions in self._engine.step():
                     whose, theirs = self._inside.pop(key)
-                    self._tell(whose, (theirs, completions))
+                    self._tell(whose, Finished(theirs, completions))
                 self._beat()
 
-    def _hear(self, client: Connection) -> None:
+    def _hear(self, client: Wire) -> None:
         """Do what one client asks, or forget it if it has gone."""
         try:
-            message = client.recv()
+            message = client.receive()
         except (EOFError, OSError):
             self._clients.remove(client)  # what it asked for is still done, and told to nobody
+            client.close()
             return
-        if message is None:
+        if isinstance(message, Forget):
             self._inside = {n: (None if who is client else who, key) for n, (who, key) in self._inside.items()}
-            self._tell(client, None)
-        elif isinstance(message, Path):
+            self._tell(client, message)
+        elif isinstance(message, Reload):
             try:
-                self._engine.reload(message)
+                self._engine.reload(Path(message.folder))
                 self._tell(client, message)
             except Exception as error:  # whatever a library raises for files that it cannot read
-                self._tell(client, StageError(f"the engine cannot take the weights in {message}: {error}"))
-        else:
-            theirs, prompt, sampling = message
+                self._tell(client, Refused(f"the engine cannot take the weights in {message.folder}: {error}"))
+        elif isinstance(message, Ask):
             number = next(self._numbers)
-            self._inside[number] = client, theirs
-            self._engine.add(number, prompt, sampling)
+            self._inside[number] = client, message.key
+            self._engine.add(number, message.prompt, message.sampling)
 
     def _beat(self) -> None:
         if time.monotonic() - self._beaten > BEAT:
             self._beaten = time.monotonic()
             for whose in {whose for whose, _ in self._inside.values()}:
-                self._tell(whose, ALIVE)
+                self._tell(whose, Alive())
 
-    def _tell(self, client: Connection | None, message: Any) -> None:
+    def _tell(self, client: Wire | None, message: Message) -> None:
         with contextlib.suppress(OSError):  # that it has gone is heard when it is listened to
             if client is not None:
                 client.send(message)

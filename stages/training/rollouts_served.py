@@ -14,7 +14,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from stages.contract import Context, Lost
-from stages.generation import served, server
+from stages.generation import address, served, server
 from stages.generation.engine import Completion, Engine, Sampling
 from stages.generation.server import Opening, Server
 from stages.grpo import Config
@@ -95,7 +95,8 @@ class Served(Rollouts):
 
 def serve(config: Config, context: Context) -> None:
     """Serve rollouts on a machine that does nothing else; `context.rank` is the server's number."""
-    server.serve(opening(config, context), place(context, context.rank), context.resources.patience)
+    ip = address.towards(os.environ["MASTER_ADDR"])
+    server.serve(opening(config, context), place(context, context.rank), context.resources.patience, ip)
 
 
 def opening(config: Config, context: Context) -> Opening:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import signal
+import socket
 import time
 from collections.abc import Iterator
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client
 from pathlib import Path
 
 import pytest
 
 from stages.contract import Lost, Resources, StageError
-from stages.generation import server
+from stages.generation import address, server, wire
 from stages.generation.engine import Sampling, load
 from stages.generation.served import connect
 from stages.generation.server import Opening, Server
@@ -111,10 +110,32 @@ def test_a_server_that_hangs_is_given_up_after_the_patience(folder: Path, tmp_pa
 
 def test_who_does_not_know_the_key_is_not_served(place: Path, served: Server) -> None:
     engine = connect(place, PATIENCE, check=served.check)
-    given = json.loads(place.read_text())
-    assert place.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(AuthenticationError):
-        Client((given["host"], given["port"]), authkey=b"guessed")
+    given = address.read(place)
+    assert given.ip == "127.0.0.1"  # nobody on another machine can even try
+    with pytest.raises(OSError, match="no handshake"):
+        wire.call(given.ip, given.port, b"guessed")
+    assert len(engine.generate(PROMPTS, SAMPLING)) == 3
+
+
+def test_peers_that_say_nothing_keep_nobody_waiting(place: Path, served: Server) -> None:
+    connect(place, PATIENCE, check=served.check)
+    given = address.read(place)
+    silent = [socket.create_connection((given.ip, given.port)) for _ in range(8)]
+    silent[0].sendall(b"\x00")  # the beginning of a message
+    engine = connect(place, PATIENCE, check=served.check)
+    assert len(engine.generate(PROMPTS, SAMPLING)) == 3
+    for each in silent:
+        each.close()
+
+
+def test_a_client_that_sends_what_is_no_message_is_dropped(place: Path, served: Server) -> None:
+    engine = connect(place, PATIENCE, check=served.check)
+    given = address.read(place)
+    for nonsense in (b"", b"nonsense", pickle.dumps(PROMPTS)):
+        other = wire.call(given.ip, given.port, given.key)
+        other._connection.send_bytes(nonsense)
+        with pytest.raises((EOFError, OSError)):
+            other.receive()
     assert len(engine.generate(PROMPTS, SAMPLING)) == 3
 
 
