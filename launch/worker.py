@@ -31,7 +31,7 @@ from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
 from launch.rendezvous import ALONE, Meeting
 from launch.tracking import Followed
-from stages import artifact, content, contract, hub
+from stages import artifact, content, contract, hub, rows
 from stages.contract import Context, Input, Interrupted, Lost, Resources, StageError
 from stages.progress import Progress
 from stages.store import ATTEMPTS, PROGRESS, Store
@@ -240,6 +240,8 @@ def _resolve(kind: str, given: InputSpec, store: Store) -> Input:
         path = store.find(given.stage, given.artifact)
         if path is None:
             raise Missing(f"input {kind}: {given.stage} {given.artifact[:10]} has no valid record in {store.root}")
+        if given.reading.get("file"):
+            rows.inside(path, given.reading["file"])
     elif path is not None and not path.exists():
         raise StageError(f"input {kind}: {path} does not exist any more")
     elif given.hub is not None and given.revision is not None and not given.reading:

@@ -28,7 +28,7 @@ def check(source: Source, config: Any, key: str, sources: Sources) -> None:
         return
     asked = [source.reading, config.kind, config.problems, config.shuffle_choices, config.template]
     try:
-        sources.once(file, f"problems {json.dumps(asked)}", lambda: _check(source, config))
+        sources.once(file, f"problems, texts {json.dumps(asked)}", lambda: _check(source, config))
     except StageError as error:
         raise ConfigError([f"{key}={source.name}: {error}"]) from None
 
@@ -74,6 +74,7 @@ def _opened(source: Any, store: Store) -> Input:
     path = store.find(source.origin.stage, source.origin.fingerprint)
     if path is None:
         raise StageError(f"{source.origin.stage}/{source.origin.label} has not made {source.reading['file']} yet")
+    rows.inside(path, source.reading["file"])
     return _input(source, path)
 
 

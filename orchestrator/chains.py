@@ -94,7 +94,7 @@ class _Expansion:
         for kind, data in experiment.data.items():
             key = "demonstrations" if data is experiment.data.get("demonstrations") else kind  # as calibration may be
             with _Collecting(self._errors) as failed:
-                start[kind] = self._sources.data(data, key, self._origin(data.stage, key))
+                start[kind] = self._sources.data(data, key, self._origin(data.stage, key), experiment.prompt)
             self._broken |= {kind} if failed else set()
         return start
 

@@ -21,11 +21,12 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator.experiment import DATA
 from orchestrator.refusal import ConfigError, instead
 from stages import contract
 
@@ -77,6 +78,7 @@ def compose(arguments: list[str]) -> Composed:
     """
     overrides = _parse(arguments)
     with hydra.initialize_config_module("conf", version_base="1.3"):
+        overrides = _parse(_replacing(arguments, overrides))
         return _Composer(lambda fixed: hydra.compose("config", overrides=fixed), []).composed(overrides, [])
 
 
@@ -111,7 +113,7 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
         application = GlobalHydra.instance().hydra
         assert application is not None
         try:
-            application.multirun("config", task, [*own, *arguments])  # type: ignore[arg-type]  # the launcher calls it
+            application.multirun("config", task, [*own, *_replacing(arguments, overrides)])  # type: ignore[arg-type]  # the launcher calls it
         except _REFUSALS as error:
             if scores is not None and all(score is None for score in scores) and RESULTS_OF_NONE in str(error):
                 raise Unscored("no member has a score") from None
@@ -255,6 +257,29 @@ def _twice(override: Override) -> list[str]:
         return []
     names = [str(name) for name in value]
     return [f"{override.input_line}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+
+
+def _replacing(arguments: list[str], overrides: list[Override]) -> list[str]:
+    """The arguments, a data source set anew where a mapping names the path of a file that the config has no place for.
+
+    Hydra would keep what the mapping does not name: of data that a stage makes, its file and its columns.
+    """
+    one = {argument: each for argument, each in zip(arguments, overrides, strict=True) if not each.is_sweep_override()}
+    mappings = {
+        argument: (each.key_or_group, value)
+        for argument, each in one.items()
+        if each.key_or_group in DATA and each.type == OverrideType.CHANGE
+        if isinstance(value := each.value(), dict) and "path" in value
+    }
+    if not mappings:
+        return arguments
+    before = _attempt(tuple(argument for argument in one if argument not in mappings))
+    anew = {
+        argument: [f"{key}=null"]
+        for argument, (key, value) in mappings.items()
+        if not {*map(str, value)} <= {*_siblings(before, key)}
+    }
+    return [each for argument in arguments for each in [*anew.get(argument, []), argument]]
 
 
 #: What a command line composes to, or why it does not.

@@ -44,7 +44,7 @@ class Data:
         file: the file inside the folder or artifact.
         config, revision: of a hub data set.
         split: of a hub data set, and rows of it or of a file, as in `test`, `[-32:]`, `train[:100]`.
-        fields: field -> template over columns, see `stages.rows`.
+        fields: field -> template over columns, see `stages.rows`; None for what `orchestrator.columns` makes of them.
     """
 
     path: str | None = None
@@ -54,7 +54,7 @@ class Data:
     config: str | None = None
     split: str | None = None
     revision: str | None = None
-    fields: dict[str, str]
+    fields: dict[str, str] | None = None
 
 
 @validated(frozen=True, kw_only=True, config=_STRICT)
@@ -143,6 +143,7 @@ class Experiment:
         stages: stage -> its fields, as the config has them after the command line.
         overrides: stage -> field -> text, for what the command line itself sets.
         tracking: what is recorded in W&B.
+        prompt: the template of a prompt over a question, for data that does not say how its prompts are made.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Experiment:
     cluster: Cluster
     overrides: dict[str, dict[str, str]]
     tracking: Tracking = Tracking()
+    prompt: str = "{{ question }}"
 
     @property
     def tracked(self) -> dict[str, Any] | None:
@@ -267,6 +269,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         cluster=clusters.completed(frame.cluster),
         overrides=overrides,
         tracking=frame.wandb,
+        prompt=frame.template.get("open", Experiment.prompt),
     )
 
 
@@ -361,11 +364,10 @@ def _difference_errors(frame: _Frame) -> Iterator[str]:
 
 
 def _read_data(key: str, value: Any) -> Any:
-    """A bare path or hub id, where a data source is expected, has the columns `prompt` and `completion`."""
+    """A bare path or hub id, where a data source is expected: its columns say what they are."""
     if key not in DATA or not isinstance(value, str) or value == "???":
         return value
-    fields = {"prompt": "{{ prompt }}", "completion": "{{ completion }}"}
-    return {"hub" if is_hub_id(value) else "path": value, "fields": fields}
+    return {"hub" if is_hub_id(value) else "path": value}
 
 
 def is_hub_id(text: str) -> bool:

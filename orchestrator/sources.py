@@ -10,14 +10,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from launch.node import InputSpec
-from orchestrator.experiment import Data, is_hub_id
+from orchestrator import columns
+from orchestrator.experiment import DATA, Data, is_hub_id
 from orchestrator.refusal import ConfigError
-from stages import content, hub, rows
-from stages.contract import StageError
+from stages import content, contract, hub, rows
+from stages.contract import Input, StageError
 from stages.hub import Repository
 from stages.identity import fingerprint, identity
 from stages.store import stamp
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-#: Data files up to this size are checked row by row while planning; larger ones when the stage reads them.
+#: Data files are checked row by row while planning, until so many characters of their fields are seen; what comes
+#: behind is checked when the stage reads it.
 CHECKED_BYTES = 16 * 2**20
 
 
@@ -36,7 +38,7 @@ class Source:
     """A node that nobody runs: bytes on disk, a hub commit, or a file inside the artifact of `origin`.
 
     `revision` is the branch, tag or commit that was asked for. `unresolved` says why the content is not known (no
-    network, no access); the fingerprint is then provisional.
+    network, no access); the fingerprint is then provisional. `rows` is how many it has, where all were looked at.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Source:
     origin: Node | None = None
     reading: dict[str, Any] = field(default_factory=dict)
     unresolved: str | None = None
+    rows: int | None = None
 
     stage = "source"
 
@@ -96,14 +99,19 @@ class Sources:
             raise ConfigError([f"{key}={text!r}: no checkpoint there; expected config.json and *.safetensors"])
         return Source(name=text, path=path, content={"files": content.of_folder(path, self._memory)})
 
-    def data(self, data: Data, key: str, origin: Node | None) -> Source:
+    def data(self, data: Data, key: str, origin: Node | None, prompt: str = "{{ question }}") -> Source:
         """The data source that `key` describes; `origin` is the node of `data.stage`, if it names one.
 
+        `prompt` is the template of a prompt over a question, for data that does not say how its prompts are made.
+
         Raises:
-            ConfigError: it is missing, empty, not UTF-8 or lacks a column, as far as that is cheap to see.
+            ConfigError: it is missing, empty, not UTF-8, lacks a column or has values there that are no texts, as far
+                as that is cheap to see.
         """
-        _check_data(data, key)
-        reading = {"file": data.file, "config": data.config, "split": data.split, "fields": dict(data.fields)}
+        _check_place(data, key)
+        fields = self._fields(data, key, prompt)
+        _check_reading(data, fields, key)
+        reading = {"file": data.file, "config": data.config, "split": data.split, "fields": fields}
         if data.path is not None:  # also in place of a hub's data set
             return self._local(data.path, reading, key)
         if data.hub is not None:
@@ -115,18 +123,44 @@ class Sources:
         """Keep the hashes for the next time, if that is possible: without them the bytes are read again."""
         self._memory.keep()
 
+    def _fields(self, data: Data, key: str, prompt: str) -> dict[str, str]:
+        """The fields of a data source: its own, else what its columns say."""
+        if data.fields is not None:
+            return dict(data.fields)
+        if key not in DATA:
+            raise ConfigError([f"{key}.fields: has no value; set it with {key}.fields=..."])
+        if data.path is None:
+            return columns.usual(key)
+        file = _file(data.path, data.file)
+        where = f"{key}={data.path}"
+        if file.is_dir():
+            shards = (each for each in sorted(file.rglob("*")) if each.name.endswith(rows.SUFFIXES) and each.is_file())
+            file = next((each for each in shards if not each.name.startswith(".")), file)
+        if file.is_dir():
+            return columns.usual(key)
+        _check_file(file, where)
+        named = self.once(file, "columns", lambda: _columns(file, where))
+        try:
+            return columns.fields(key, named, prompt, key=key, path=data.path)
+        except columns.Unsaid as unsaid:
+            raise ConfigError([f"{where}: {unsaid}"]) from None
+
     def _local(self, text: str, reading: dict[str, Any], key: str) -> Source:
         """A file, a file in a folder, or a folder that is laid out like a data set of the hub."""
-        path = Path(text).expanduser().absolute()
-        file = path / reading["file"] if reading["file"] else path
+        path, file = _file(text, None), _file(text, reading["file"])
         if file.is_dir():
-            found = {"files": content.of_folder(file, self._memory)}
+            found: dict[str, Any] = {"files": content.of_folder(file, self._memory)}
             if not found["files"]:
                 raise ConfigError([f"{key}={text}: the folder is empty"])
-            return Source(name=text, path=file, content=found, reading={**reading, "file": None})
-        self._check(file, reading["fields"], f"{key}={text}")
-        digest = content.of_file(file, self._memory)
-        return Source(name=text, path=path, content={"sha256": digest}, reading=reading)
+            path, reading = file, {**reading, "file": None}
+            state = fingerprint(found)
+        else:
+            _check_file(file, f"{key}={text}")
+            found = {"sha256": content.of_file(file, self._memory)}
+            state = stamp(file.stat())
+        asked = f"{path}:{state}:texts {json.dumps(reading)}"
+        count = self._remembered(asked, lambda: _check_rows(path, reading, f"{key}={text}"))
+        return Source(name=text, path=path, content=found, reading=reading, rows=count)
 
     def _hub(self, asked: Repository, reading: dict[str, Any], key: str) -> Source:
         commit = asked.revision if hub.is_commit(asked.revision) else self._commit(asked, key)
@@ -159,54 +193,112 @@ class Sources:
         except StageError as error:
             raise ConfigError([f"{key}={asked.id}: {error}"]) from None
 
-    def _check(self, file: Path, fields: dict[str, str], where: str) -> None:
-        """Refuse a data file that a stage could not read, as far as that is cheap to see; a pass is remembered."""
-        _check_file(file, where)
-        if file.suffix == ".parquet" or file.stat().st_size > CHECKED_BYTES:
-            return
-        self.once(file, f"rows {json.dumps(fields, sort_keys=True)}", lambda: _check_rows(file, fields, where))
+    def once(self, file: Path, what: str, look: Callable[[], Any]) -> Any:
+        """What `look` finds in a file, or raises. What it found is remembered as long as the file is the same."""
+        return self._remembered(f"{file}:{stamp(file.stat())}:{what}", look)
 
-    def once(self, file: Path, what: str, check: Callable[[], None]) -> None:
-        """Do a check of a file, which raises if it fails. A pass is remembered as long as the file is the same."""
-        key = f"{file}:{stamp(file.stat())}:{what}"
-        if not self._memory.get(key):
-            check()
-            self._memory.put(key, True)
+    def _remembered(self, key: str, look: Callable[[], Any]) -> Any:
+        known = self._memory.get(key)
+        if known is None:
+            known = [look()]
+            self._memory.put(key, known)
+        return known[0]
 
 
-def _check_data(data: Data, key: str) -> None:
-    """Refuse a data source that does not say where it is, or whose fields are no templates."""
+def _check_place(data: Data, key: str) -> None:
+    """Refuse a data source that does not say where it is, or names a file that is not of what it says."""
     named = [name for name in ("path", "hub", "stage") if getattr(data, name) is not None]
     if named not in (["path"], ["hub"], ["stage"], ["path", "hub"]):
         allowed = "give one of path, hub and stage (or path beside hub, to be read in its place)"
-        raise ConfigError([f"{key}: {allowed}, not {', '.join(named) or 'none'}"])
+        instead = f"; to read the file alone: {_anew(key, data.path)}" if data.path is not None else ""
+        raise ConfigError([f"{key}: {allowed}, not {', '.join(named) or 'none'}{instead}"])
     if named == ["hub"] and data.file is not None:
         raise ConfigError([f"{key}.file={data.file}: of a path or a stage; a hub data set has config and split"])
+    if data.stage is not None:
+        _check_made(data.stage, data.file, key)
+
+
+def _check_made(stage: str, file: str | None, key: str) -> None:
+    """Refuse a file that a stage does not publish: it would be read, and no fingerprint would have its bytes."""
+    made = published(stage)
+    name = PurePosixPath(file or "")
+    what = f"of the files that {stage} publishes" + (f" ({', '.join(made)})" if made else "")
+    if file is None or not file.strip():
+        raise ConfigError([f"{key}.file: has no value; name one {what}"])
+    if name.is_absolute() or ".." in name.parts or file.startswith("~"):
+        remedy = f"; to read a file of yours, replace stage: by path: {_anew(key, file)}"
+        raise ConfigError([f"{key}.file={file}: not inside of what {key}.stage={stage} publishes{remedy}"])
+    if made and str(name) not in made:
+        raise ConfigError([f"{key}.file={file}: none {what}; a file of yours: {_anew(key, file)}"])
+
+
+def published(stage: str) -> dict[str, str]:
+    """File of rows -> the field that says how many it has, of those that a stage publishes; none if it names none."""
+    found: dict[str, str] = getattr(contract.load(stage), "DATA", {}) if stage in contract.names() else {}
+    return found
+
+
+def _anew(key: str, file: str) -> str:
+    """What a command line says to have a file in place of what the config has."""
+    if key in DATA:
+        return columns.override(key, file)
+    path = columns.shell(f"+{key}.path={columns.quoted(file)}")
+    return f"{key}.stage=null {key}.file=null {path}"
+
+
+def _check_reading(data: Data, fields: dict[str, str], key: str) -> None:
+    """Refuse a split that is none, and fields that are no templates."""
     try:
         rows.split_of(data.split)
-        rows.columns(data.fields)
+        rows.columns(fields)
     except StageError as error:
         raise ConfigError([f"{key}: {error}"]) from None
+
+
+def _file(path: str, name: str | None) -> Path:
+    """The file or folder that a data source names on this machine."""
+    whole = Path(path).expanduser().absolute()
+    return whole / name if name else whole
 
 
 def _check_file(file: Path, where: str) -> None:
     """Refuse what is no data file, without reading it."""
     if not file.is_file():
-        raise ConfigError([f"{where}: no such file: {file}"])
+        what = "neither a file nor a folder" if file.exists() else "no such file"
+        raise ConfigError([f"{where}: {what}: {file}"])
     if not file.name.endswith(rows.SUFFIXES):
         raise ConfigError([f"{where}: a data file ends in one of {', '.join(rows.SUFFIXES)}"])
     if file.stat().st_size == 0:
         raise ConfigError([f"{where}: the file is empty"])
 
 
-def _check_rows(file: Path, fields: dict[str, str], where: str) -> None:
-    """Refuse a file that has no rows, or one that lacks a column."""
-    count = 0
+def _columns(file: Path, where: str) -> list[str]:
+    """The columns of the first row of a file."""
     try:
-        for row in rows.read(file):
-            count += 1
-            rows.render(fields, row, where=f"{where}, row {count}")
+        return [str(name) for name in next(iter(rows.read(file)), {})]
     except StageError as error:
-        raise ConfigError([str(error)]) from None
-    if count == 0:
-        raise ConfigError([f"{where}: the file has no rows"])
+        raise ConfigError([_keyed(error, file, where)]) from None
+
+
+def _check_rows(path: Path, reading: dict[str, Any], where: str) -> int | None:
+    """Refuse data that a stage could not read: rows that lack a column, or have no texts there; no rows at all.
+
+    Returns:
+        How many rows it has; None if it has more text than is looked at.
+    """
+    count, seen = 0, 0
+    try:
+        for row in rows.stream(Input(fingerprint="", path=path, reading=reading)):
+            count += 1
+            seen += sum(map(len, row.values()))
+            if seen > CHECKED_BYTES:
+                return None
+    except StageError as error:
+        raise ConfigError([_keyed(error, path, where)]) from None
+    return count
+
+
+def _keyed(error: StageError, path: Path, where: str) -> str:
+    """A message about a file, with the key and the value that name the file."""
+    text = str(error)
+    return where + text[len(str(path)) :] if text.startswith(str(path)) else f"{where}: {text}"

@@ -19,6 +19,15 @@ from stages.contract import Context
 VERSION = 1
 MAKES = ("checkpoint",)
 SAVES = True
+#: The files of rows that it publishes -> the field that says how many rows each has.
+DATA = {
+    "data/demonstrations.jsonl": "sft_problems",
+    "data/problems.jsonl": "rl_problems",
+    "data/id.jsonl": "test_problems",
+    "data/chains.jsonl": "test_problems",
+    "data/words.jsonl": "test_problems",
+    "data/choice.jsonl": "test_problems",
+}
 
 #: Documents that the tokenizer is trained on, beside the data sets.
 TOKENIZER_DOCUMENTS = 5000

@@ -89,7 +89,11 @@ def numbered(source: Input) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """
     _, part = split_of(source.reading.get("split"))
     every = enumerate(_raw(source), start=1)
-    return every if part is None else iter(list(every)[part])
+    if part is None:
+        return every
+    if min(part.start or 0, part.stop or 0) >= 0:
+        return islice(every, part.start, part.stop)
+    return iter(list(every)[part])
 
 
 def render(fields: Fields, row: Mapping[str, Any], *, where: str) -> Row:
@@ -254,6 +258,18 @@ def read(file: Path) -> Iterator[Mapping[str, Any]]:
 
         return tables.parquet_rows(file)
     raise StageError(f"{file}: a data file ends in one of {', '.join(SUFFIXES)}")
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of that name in a folder.
+
+    Raises:
+        StageError: it is somewhere else, by its name or through a link.
+    """
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise StageError(f"{file}: not inside of {folder}")
+    return file
 
 
 def split_of(split: str | None) -> tuple[str | None, slice | None]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from orchestrator.graph import Node
-from orchestrator.sources import CHECKED_BYTES, Source
+from orchestrator.sources import CHECKED_BYTES, Source, published
 from stages import rows
 from stages.store import Store
-
-#: Files of `pretrain` -> the field that says how many rows they have; the others are benchmarks.
-_MADE = {"data/demonstrations.jsonl": "sft_problems", "data/problems.jsonl": "rl_problems"}
 
 
 def count(given: Node | Source | None, store: Store) -> int | None:
     """The rows of a source, or of the part of it that its `split` names; None if they are not known."""
     if not isinstance(given, Source):
         return None
+    if given.rows is not None:
+        return given.rows
     whole = _whole(given, store)
     _, part = rows.split_of(given.reading.get("split"))
     return whole if whole is None or part is None else len(range(whole)[part])
@@ -28,10 +27,8 @@ def _whole(source: Source, store: Store) -> int | None:
         made = store.find(source.origin.stage, source.origin.fingerprint)
         if made is not None and name is not None:
             return _in_file(made / name)
-        if source.origin.stage == "pretrain":
-            found: int = source.origin.config[_MADE.get(str(name), "test_problems")]
-            return found
-        return None
+        field = published(source.origin.stage).get(str(PurePosixPath(name or "")))
+        return None if field is None else int(source.origin.config[field])
     if source.path is None:  # on the hub
         return None
     return _in_file(source.path / name if name else source.path)

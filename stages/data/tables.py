@@ -22,6 +22,9 @@ from stages.hub import Repository
 
 Row = dict[str, Any]
 
+#: Rows of a parquet file that are read at once.
+BATCH = 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
@@ -36,7 +39,7 @@ class Split:
 def parquet_rows(file: Path) -> Iterator[Row]:
     """The rows of a parquet file, read a batch at a time."""
     try:
-        for batch in pq.ParquetFile(file).iter_batches():
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=BATCH):
             yield from batch.to_pylist()
     except (OSError, ValueError, ImportError, pa.ArrowException) as error:  # also text that is not UTF-8
         raise StageError(f"{file}: cannot be read as parquet ({error})") from None

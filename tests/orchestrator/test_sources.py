@@ -104,7 +104,7 @@ def test_bad_data_files_are_refused_by_name(sources: Sources, tmp_path: Path) ->
     file.write_bytes(b"")
     assert "the file is empty" in refused(sources, file)
     file.write_bytes(b"\n\n")
-    assert "the file has no rows" in refused(sources, file)
+    assert "no rows" in refused(sources, file)
     file.write_bytes(b'{"prompt": "\xff"}\n')
     assert "not UTF-8" in refused(sources, file)
     file.write_bytes(b'{"prompt": "a", "completion": "b"}\nnonsense\n')
@@ -203,3 +203,65 @@ print({{"pyarrow", "datasets", "huggingface_hub", "torch"}} & sys.modules.keys()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    "file", ["/etc/passwd", "../../etc/passwd", "data/../../x.jsonl", "data/../data/id.jsonl", "~/x.jsonl", "/"]
+)
+def test_a_file_of_a_stage_is_inside_of_what_it_publishes(sources: Sources, file: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        sources.data(Data(stage="pretrain", file=file, fields=FIELDS), "demonstrations", None)
+    remedy = f"replace stage: by path: 'demonstrations={{path: \"{file}\"}}'"
+    assert f"demonstrations.file={file}: not inside of what demonstrations.stage=pretrain publishes" in str(
+        caught.value
+    )
+    assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["data/nothing.jsonl", "model/config.json", "", " ", ".", None])
+def test_a_file_of_a_stage_is_one_that_it_publishes(sources: Sources, file: str | None) -> None:
+    with pytest.raises(
+        ConfigError, match=r"benchmark\.x\.data\.file.* of the files that pretrain publishes \(data/dem"
+    ):
+        sources.data(Data(stage="pretrain", file=file, fields=FIELDS), "benchmark.x.data", None)
+
+
+def test_what_a_stage_publishes_is_taken_however_it_is_written(sources: Sources) -> None:
+    for file in ("data/id.jsonl", "./data/id.jsonl", "data//id.jsonl"):
+        assert sources.data(Data(stage="pretrain", file=file, fields=FIELDS), "demonstrations", None).path is None
+
+
+def test_a_pipe_is_refused_and_not_opened(sources: Sources, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    assert "neither a file nor a folder" in refused(sources, tmp_path / "rows.jsonl")
+
+
+def test_every_kind_of_file_is_looked_at(sources: Sources, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": [{"role": "user", "content": "b"}]}]
+    told = "row 2, column completion, field completion: '{{ completion }}' cannot be filled: a conversation"
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(
+        pa.table({"prompt": ["a"], "completion": [{"role": "a", "content": "b"}]}), tmp_path / "rows.parquet"
+    )
+    for name in ("rows.json", "rows.jsonl"):
+        assert refused(sources, tmp_path / name).startswith(f"calibration={tmp_path / name}, {told}")
+    assert "rows.parquet, row 1, column completion" in refused(sources, tmp_path / "rows.parquet")
+    (tmp_path / "folder").mkdir()
+    shutil.copy(tmp_path / "rows.parquet", tmp_path / "folder" / "train.parquet")
+    assert "folder, row 1, column completion" in refused(sources, tmp_path / "folder")
+
+
+def test_only_the_rows_that_are_read_are_looked_at_and_only_so_much_of_them(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "abc", "completion": "d", "more": NaN}\n' * 9 + '{"prompt": NaN, "completion": "d"}\n')
+    data = Data(path=str(file), split="[:9]", fields=FIELDS)
+    assert sources.data(data, "calibration", None).rows == 9
+    assert "row 10, column prompt" in refused(sources, file)
+    monkeypatch.setattr("orchestrator.sources.CHECKED_BYTES", 20)
+    assert sources.data(Data(path=str(file), fields=FIELDS), "calibration", None).rows is None

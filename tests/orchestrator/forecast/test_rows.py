@@ -25,6 +25,8 @@ def test_lines_of_a_file_and_a_part_of_them(tmp_path: Path) -> None:
     assert counted(Data(path=str(file), fields=FIELDS)) == 10
     assert counted(Data(path=str(file), split="[-3:]", fields=FIELDS)) == 3
     assert counted(Data(path=str(file), split="[:100]", fields=FIELDS)) == 10
+    (tmp_path / "rows.csv").write_text("prompt\na\n")
+    assert counted(Data(path=str(tmp_path / "rows.csv"), fields=FIELDS)) == 1
 
 
 def test_what_a_parquet_file_says_of_itself(tmp_path: Path) -> None:
@@ -47,8 +49,6 @@ def test_what_pretrain_will_write(file: str, expected: int) -> None:
 def test_what_is_on_the_hub_or_of_another_kind_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert counted(Data(hub="o/n", revision="a" * 40, fields=FIELDS)) is None
-    (tmp_path / "rows.csv").write_text("prompt\na\n")
-    assert counted(Data(path=str(tmp_path / "rows.csv"), fields=FIELDS)) is None
     assert rows.count(None, Store(tmp_path)) is None
     toy = Node(stage="toy_base", version=1, config={}, inputs={}, label="base")
     assert rows.count(Source(name="toy", content={}, origin=toy, reading={"file": "x"}), Store(tmp_path)) is None
