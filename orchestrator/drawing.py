@@ -5,7 +5,6 @@ A state is a sign and a word; colour repeats what they say. What others have nam
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ from orchestrator.hint import Hint
 from orchestrator.plan import STATES, Entry
 from orchestrator.tree import Branch
 from orchestrator.visible import inline
+from stages import jsonfile
 from stages.store import PROGRESS, Store
 
 #: State -> its word, its sign, its sign where only ASCII can be shown, and its colour.
@@ -44,10 +44,10 @@ Report = dict[str, Any]
 def read_progress(store: Store, stage: str, fingerprint: str) -> Report | None:
     """What a running node last reported, or None."""
     try:
-        progress: Report = json.loads((store.job(stage, fingerprint) / PROGRESS).read_text())
+        progress: Report = jsonfile.read(store.job(stage, fingerprint) / PROGRESS)
     except (OSError, ValueError):
         return None
-    return progress
+    return progress if isinstance(progress, dict) else None
 
 
 class Facts:

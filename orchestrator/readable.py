@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from stages import jsonfile
 
 
 class Unreadable(Exception):
@@ -22,7 +23,7 @@ def read(folder: Path, name: str) -> dict[str, Any]:
         Unreadable: it holds none.
     """
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        found = jsonfile.read(folder / name)
     except (OSError, ValueError) as error:
         raise Unreadable(folder, name, error) from None
     if not isinstance(found, dict):

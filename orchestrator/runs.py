@@ -11,13 +11,13 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.graph import Graph, Node
+from stages import jsonfile
 from stages.identity import fingerprint
 from stages.store import Store
 
@@ -63,9 +63,7 @@ def record(experiment: str, overrides: Iterable[str], graph: Graph, store: Store
     )
     file = store.root / RUNS / run.user / f"{name(experiment, overrides)}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text(json.dumps(asdict(run), separators=(",", ":")))
-    os.replace(draft, file)
+    jsonfile.write(file, asdict(run), separators=(",", ":"))
     return file
 
 
@@ -86,7 +84,7 @@ def read(store: Store) -> Iterator[Run]:
         OSError, ValueError, TypeError: a record cannot be read; what it wants is not known then.
     """
     for file in files(store):
-        plain = json.loads(file.read_text())
+        plain = jsonfile.read(file)
         yield Run(**{**plain, "nodes": [Wanted(**node) for node in plain["nodes"]]})
 
 

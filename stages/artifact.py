@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from stages import jsonfile
 from stages.identity import fingerprint
 
 RECORD = "record.json"
@@ -35,7 +36,7 @@ _KEYS = {"schema", "fingerprint", "identity", "label", "config", "inputs", "outp
 def read(folder: Path) -> dict[str, Any] | None:
     """The valid record of `folder`, or None; see `defect` for what makes one invalid."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = jsonfile.read(folder / RECORD)
     except (OSError, ValueError):
         return None
     return None if defect(folder, record) else record
@@ -46,12 +47,13 @@ def defect(folder: Path, record: Any) -> str | None:
     if not isinstance(record, dict) or not record.keys() >= _KEYS or record["schema"] != SCHEMA:
         return "not a record of this schema"
     try:
-        sizes = {output["path"]: output["size"] for output in record["outputs"]}
-    except (KeyError, TypeError):
+        sizes = {str(output["path"]): output["size"] for output in record["outputs"]}
+        own = fingerprint(record["identity"])
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return "not a record of this schema"
-    if not isinstance(record["summary"], dict):
+    if not all(isinstance(record[key], dict) for key in ("identity", "config", "inputs", "summary")):
         return "not a record of this schema"
-    if fingerprint(record["identity"]) != record["fingerprint"]:
+    if own != record["fingerprint"]:
         return "the fingerprint is not that of the identity"
     return lacking(str(folder), sizes)
 

@@ -52,6 +52,7 @@ _NOT_STAGES = {
     "contract",
     "hub",
     "identity",
+    "jsonfile",
     "lifeline",
     "problems",
     "progress",

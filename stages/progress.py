@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from pathlib import Path
+
+from stages import jsonfile
 
 #: Seconds between two writes: often enough for a live line, rare enough for a shared file system.
 INTERVAL = 0.5
@@ -31,6 +31,4 @@ class Progress:
         self._written = now
         rate = (step - first_step) / (now - first_time) if step > first_step and now > first_time else 0.0
         line = {"step": step, "total": total, "rate": rate, "updated": now, "note": note, "metrics": metrics}
-        draft = self._file.with_name(self._file.name + ".draft")
-        draft.write_text(json.dumps(line))
-        os.replace(draft, self._file)
+        jsonfile.write(self._file, line)

@@ -6,9 +6,9 @@ silence. Here it stops, and says so.
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
+
+from stages import jsonfile
 
 
 class Saved:
@@ -20,15 +20,13 @@ class Saved:
     @property
     def step(self) -> int | None:
         try:
-            return int(json.loads(self._file.read_text())["step"])
+            return int(jsonfile.read(self._file)["step"])
         except FileNotFoundError:
             return None
 
     def record(self, step: int) -> None:
         """Note that a complete checkpoint of `step` is on disk."""
-        draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        draft.write_text(json.dumps({"step": step}))
-        os.replace(draft, self._file)
+        jsonfile.write(self._file, {"step": step})
 
     def lost(self, found: int | None) -> str | None:
         """What is wrong if a start has found a checkpoint of step `found` (None: none); None if nothing is."""

@@ -12,8 +12,8 @@ Artifacts are found by fingerprint alone: labels are for people, and two experim
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages import artifact
+from stages import artifact, jsonfile
 
 #: Files of a node that is being worked on: held by its worker, its progress, and how often it was started.
 LOCK, PROGRESS, ATTEMPTS = "lock", "progress.json", "attempts"
@@ -53,13 +53,9 @@ class Memory:
         """Write down what is new, if that is possible: beside what others wrote since, whole or not at all."""
         if not self._fresh or not self._file.parent.is_dir():
             return
-        draft = self._file.with_name(f"{self._file.name}.{os.getpid()}")
-        try:
-            draft.write_text(json.dumps({**_read_object(self._file), **self._fresh}))
-            os.replace(draft, self._file)
+        with contextlib.suppress(OSError):  # a full disk, or somebody else's store
+            jsonfile.write(self._file, {**_read_object(self._file), **self._fresh})
             self._fresh.clear()
-        except OSError:  # a full disk, or somebody else's store
-            draft.unlink(missing_ok=True)
 
 
 def stamp(seen: os.stat_result) -> str:
@@ -178,17 +174,17 @@ class Store:
             key = f"{folder}:{stamp(os.stat(f'{place}/{artifact.RECORD}'))}"
         except OSError:
             return None
-        known: dict[str, Any] | None = self._records.get(key)
-        if known is None or "code" not in known:  # an earlier version did not remember that
+        known = self._records.get(key)
+        if not _is_said(known):
             record = artifact.read(Path(place))
             if record is None:
                 return None
             sizes = {output["path"]: output["size"] for output in record["outputs"]}
             known = {"fingerprint": record["fingerprint"], "sizes": sizes, "code": _digest(record)}
             self._records.put(key, known)
-        elif artifact.lacking(place, known["sizes"]) is not None:
-            return None
-        return known
+            return known
+        found: dict[str, Any] = known
+        return None if artifact.lacking(place, found["sizes"]) else found
 
     def _listing(self, stage: str) -> _Listing:
         if stage not in self._listings:
@@ -202,6 +198,14 @@ class Store:
         return self._listings[stage]
 
 
+def _is_said(known: Any) -> bool:
+    """Whether that is what `Store` remembers of a record; an earlier version did not remember its code."""
+    if not isinstance(known, dict) or "code" not in known or not isinstance(known.get("fingerprint"), str):
+        return False
+    sizes = known.get("sizes")
+    return isinstance(sizes, dict) and all(isinstance(size, int) for size in sizes.values())
+
+
 def _digest(record: dict[str, Any]) -> str | None:
     """The digest of the code in a record; those of an earlier version have none."""
     code = record.get("code")
@@ -212,7 +216,7 @@ def _digest(record: dict[str, Any]) -> str | None:
 def _read_object(file: Path) -> dict[str, Any]:
     """The JSON object of a file; empty if there is none, or none that can be read."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = jsonfile.read(file)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

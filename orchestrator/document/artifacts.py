@@ -6,7 +6,6 @@ be read: a document turns it into a block that says so.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from orchestrator import names
 from orchestrator.command import Study
 from orchestrator.graph import Node
+from stages import jsonfile
 
 
 class Lacking(Exception):
@@ -60,7 +60,7 @@ class Artifacts:
         Raises:
             Lacking: it is not there, or cannot be read.
         """
-        return self._read(node, name, lambda file: json.loads(file.read_text(encoding="utf-8")))
+        return self._read(node, name, jsonfile.read)
 
     def lines(self, node: Node, name: str) -> list[dict[str, Any]]:
         """The rows of a file of JSON lines.
@@ -69,7 +69,7 @@ class Artifacts:
             Lacking: it is not there, cannot be read, or has no row.
         """
         found: list[dict[str, Any]] = self._read(
-            node, name, lambda file: [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            node, name, lambda file: [jsonfile.parse(line) for line in jsonfile.text(file).splitlines()]
         )
         if not found or not all(isinstance(row, dict) for row in found):
             raise Lacking(f"{names.full(node)}: {name} has no rows")
