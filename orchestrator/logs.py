@@ -20,6 +20,7 @@ from orchestrator import names, plan
 from orchestrator.batch import batches
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.graph import Graph, Node
+from orchestrator.printed import Printed
 from orchestrator.visible import inline
 from stages.store import Store
 
@@ -71,6 +72,7 @@ def follow(
 ) -> Path | None:
     """Copy the newest log to `out` as it grows, until the node is no longer in flight; returns that log."""
     at: Path | None = None
+    printed = Printed(out)
     stream: IO[bytes] | None = None
     looked = float("-inf")
     while True:
@@ -82,13 +84,15 @@ def follow(
             looked = time.monotonic()
             if found is not None and found != at:
                 if stream is not None:
-                    _copy(stream, out)
+                    _copy(stream, printed)
+                    printed.finish()
                     stream.close()
                 at, stream = found, found.open("rb")
                 _announce(at, say)
         if stream is not None:
-            _copy(stream, out)
+            _copy(stream, printed)
         if last:
+            printed.finish()
             if stream is not None:
                 stream.close()
             return at
@@ -141,8 +145,10 @@ def _latest(logs: Iterable[Path]) -> Path | None:
 
 def _show(log: Path) -> None:
     _announce(log, _say)
+    printed = Printed(sys.stdout.buffer)
     with log.open("rb") as stream:
-        _copy(stream, sys.stdout.buffer)
+        _copy(stream, printed)
+    printed.finish()
 
 
 def _announce(log: Path, say: Callable[[str], None]) -> None:
@@ -152,10 +158,9 @@ def _announce(log: Path, say: Callable[[str], None]) -> None:
         say(f"  {rank}")
 
 
-def _copy(source: IO[bytes], out: IO[bytes]) -> None:
+def _copy(source: IO[bytes], printed: Printed) -> None:
     while chunk := source.read(CHUNK):
-        out.write(chunk)
-    out.flush()
+        printed.write(chunk)
 
 
 def _say(text: str) -> None:
