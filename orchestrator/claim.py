@@ -6,6 +6,7 @@ wants it. `orchestrator.claims` judges.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -16,13 +17,15 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class Term:
-    """One number of a study, times a weight. One of `variant`, `training` and `diagnosis` says where it is.
+    """One number of a study, times a weight. One of `variant`, `training`, `diagnosis` and `reset` says where it is.
 
     Attributes:
         weight: what it is multiplied with; the weights of a difference are 1 and -1.
         variant: a row of the result table, in a column `of` it: `number` is pass@1, gap or majority, a share.
         training: a row whose chain ends in RL: `number` is of its curve, the mean over all steps, or at the last one.
         diagnosis: a diagnosis: `number` is of its record's summary.
+        reset: a row whose chain rejuvenates: `number` is reset_ratio, the share of the neurons that are reset, among
+            the modules of these `kinds` (all, if there are none) and `layers` (late: the last quarter, rounded up).
     """
 
     weight: float
@@ -32,21 +35,41 @@ class Term:
     training: str | None = None
     at: Literal["mean", "last"] = "mean"
     diagnosis: str | None = None
+    reset: str | None = None
+    kinds: list[str] = Field(default_factory=list)
+    layers: Literal["all", "late"] = "all"
 
     @model_validator(mode="after")
     def _one_place(self) -> Term:
-        places = [self.variant, self.training, self.diagnosis]
+        places = [self.variant, self.training, self.diagnosis, self.reset]
         if sum(place is not None for place in places) != 1:
-            raise ValueError("expected one of variant, training, diagnosis")
+            raise ValueError("expected one of variant, training, diagnosis, reset")
         if (self.variant is None) != (self.of is None):
             raise ValueError("variant and of (a column of the result table) go together")
+        if self.reset is None and (self.kinds or self.layers != "all"):
+            raise ValueError("kinds and layers are of a reset")
+        if self.reset is not None and self.number != "reset_ratio":
+            raise ValueError(f"number of a reset: {self.number!r}; allowed: reset_ratio")
         return self
+
+    @property
+    def row(self) -> str | None:
+        """The row of the study that it is of; a diagnosis compares two."""
+        return self.variant or self.training or self.reset
 
     def __str__(self) -> str:
         """`pass@1 of OverSFT+RL, ID avg`."""
-        where = self.variant or self.training or self.diagnosis
-        behind = f", {self.of}" if self.of else ", last step" if self.training and self.at == "last" else ""
-        return f"{self.number} of {where}{behind}"
+        return ", ".join([f"{self.number} of {self.row or self.diagnosis}", *self._behind()])
+
+    def _behind(self) -> Iterator[str]:
+        """The part of the place that the number is of."""
+        if self.of:
+            yield self.of
+        if self.training and self.at == "last":
+            yield "last step"
+        if self.kinds or self.layers == "late":
+            kinds = " and ".join(self.kinds) or "all modules"
+            yield f"{kinds} of the last quarter of the layers" if self.layers == "late" else kinds
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -57,7 +80,8 @@ class Part:
         expect: the side of 0.
         unit: points of shares, which are 100 times the number; else the number's own.
         margin: a sum that is not further from 0 than this, in the unit, is no effect worth the name.
-        published: the sum of the paper's own numbers, in the unit; null where it gives none.
+        published: the sum of the paper's own numbers, in the unit; null where it gives none. It is shown where the
+            rest is the paper's as well: the experiment, the rows and the benchmarks.
     """
 
     claim: Annotated[str, Field(min_length=1)]

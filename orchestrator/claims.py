@@ -5,6 +5,7 @@ The rule, for a part of a claim, which is a sum of numbers and the side of 0 whe
     holds           the 95 % interval over seeds lies on the claim's side of 0
     does not hold   it lies on the other side; or within the margin, on whatever side: no effect worth the name
     cannot tell     else; and always if a seed's numbers are missing, or if there is one seed only
+    not judged      the study has not the rows, the columns or the diagnoses that the claim is about
 
 A claim of several parts holds if all do, and does not hold if one does not. The interval is that of
 `orchestrator.estimate`: Student's t over seeds, and over problems too where the numbers are scores. One seed has an
@@ -16,20 +17,25 @@ all of them are there, so that nobody stops when it looks good.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator import estimate, tables
 from orchestrator.claim import Claim, Part, Term
 from orchestrator.command import Study
+from orchestrator.document import paper
 from orchestrator.estimate import Estimate, Unpaired
 from orchestrator.quantities import Absent, Quantities
 
 #: What is nearer to 0 is 0, in any unit: sums of a few numbers of the size of percents are exact to some 1e-14.
 ROUNDING = 1e-12
 
-Verdict = Literal["holds", "does not hold", "cannot tell"]
+Verdict = Literal["holds", "does not hold", "cannot tell", "not judged"]
+
+#: Heads of the tables; that of the neurons is there where a claim is about rows that reset some.
+HEAD = ("claim", "verdict", "estimate [95 % interval]", "paper", "seeds")
+RESET = "neurons reset"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +45,13 @@ class Judged:
     Attributes:
         estimate, low, high: the sum of its numbers with its interval, in `unit`; None where they are not known, and
             for a claim of several parts, which have their own.
-        published: that sum of the paper's own numbers.
+        published: that sum of the paper's own numbers, if the experiment, the rows and the benchmarks are the paper's.
         seeds: how many there are of those that the study is to have.
         numbers: what the sum is made of, in words; and why there is no verdict, if there is none.
         missing: nodes that are not published, as `stage/label`.
         parts: of a claim of several.
+        lacks: what the study would need for a verdict and does not have, such as `row DFT+RL`; empty if it is judged.
+        resets: row -> the share of its neurons that are reset, of the rows that the claim is about and that reset some.
     """
 
     name: str
@@ -59,6 +67,19 @@ class Judged:
     numbers: str
     missing: list[str]
     parts: list[Judged]
+    lacks: list[str] = field(default_factory=list)
+    resets: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def lacking(self) -> str:
+        """`no row DFT+RL, no row Fusion+RL in this study`; empty if it is judged."""
+        return f"{', '.join(f'no {each}' for each in self.lacks)} in this study" if self.lacks else ""
+
+    @property
+    def reset(self) -> str:
+        """`23 %`, the share of the neurons that its rows reset, or `5 %, 23 %`; empty if they reset none."""
+        shares = [f"{100 * share:.2g} %" for share in sorted(self.resets.values())]
+        return ", ".join(dict.fromkeys(shares))
 
     @property
     def interval(self) -> str:
@@ -70,14 +91,9 @@ class Judged:
 
 
 def judge(study: Study) -> list[Judged]:
-    """The verdicts on those claims that a study has the rows for."""
+    """A verdict on every claim of a study's experiment; a claim that it has not the rows for says which it needs."""
     found = Quantities(study)
-    known = {
-        name: claim
-        for name, claim in study.experiment.claims.items()
-        if all(found.seeds(term) for part in claim.parts for term in part.terms)
-    }
-    return [_claim(name, claim, found) for name, claim in known.items()]
+    return [_claim(name, claim, found) for name, claim in study.experiment.claims.items()]
 
 
 def rule(interval: tuple[float, float] | None, part: Part, seeds: int) -> Verdict:
@@ -99,16 +115,16 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
     return "holds" if all(verdict == "holds" for verdict in verdicts) else "cannot tell"
 
 
-def head() -> list[str]:
-    return ["claim", "verdict", "estimate [95 % interval]", "paper", "seeds"]
+def head(judged: Sequence[Judged]) -> list[str]:
+    return [*HEAD, *([RESET] if any(each.resets for each in judged) else [])]
 
 
 def cells(judged: Sequence[Judged]) -> list[list[str]]:
     """The verdicts as text, without the head: a line for each claim, its parts below it."""
-    lines = []
+    lines, wide = [], len(head(judged))
     for each in judged:
-        lines.append([each.claim, each.verdict, *_line(each)])
-        lines += [[f"- {part.claim}", part.verdict, *_line(part)] for part in each.parts]
+        lines.append([each.claim, each.verdict, *_line(each)][:wide])
+        lines += [[f"- {part.claim}", part.verdict, *_line(part)][:wide] for part in each.parts]
     return lines
 
 
@@ -116,7 +132,7 @@ def write(judged: Sequence[Judged], folder: Path) -> list[Path]:
     """Write `claims.md`, and `claims.csv` with a row for each claim and each part."""
     rows = [row for each in judged for row in [_row(each, ""), *(_row(part, part.claim) for part in each.parts)]]
     return [
-        tables.write_markdown(folder / "claims.md", head(), cells(judged), names=2),
+        tables.write_markdown(folder / "claims.md", head(judged), cells(judged), names=2),
         tables.write_csv(folder / "claims.csv", FIELDS, rows),
     ]
 
@@ -127,11 +143,15 @@ def as_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 
 FIELDS = (
     *("name", "part", "claim", "source", "verdict", "estimate", "low", "high", "published", "unit", "seeds"),
-    *("seeds_wanted", "interval", "numbers", "missing"),
+    *("seeds_wanted", "interval", "numbers", "missing", "lacks", "neurons_reset"),
 )
 
 
 def _claim(name: str, claim: Claim, found: Quantities) -> Judged:
+    terms = [term for part in claim.parts for term in part.terms]
+    lacks = found.lacks(terms)
+    if lacks:
+        return _not_judged(name, claim, lacks)
     parts = [_part(name, claim.source, part, found) for part in claim.parts]
     if len(parts) == 1:
         return Judged(**{**_fields(parts[0]), "claim": claim.claim, "parts": []})
@@ -149,7 +169,37 @@ def _claim(name: str, claim: Claim, found: Quantities) -> Judged:
         numbers="; ".join(f"{part.claim}: {part.interval}" for part in parts),
         missing=list(dict.fromkeys(each for part in parts for each in part.missing)),
         parts=parts,
+        resets=found.resets(terms),
     )
+
+
+def _not_judged(name: str, claim: Claim, lacks: list[str]) -> Judged:
+    return Judged(
+        name=name,
+        claim=claim.claim,
+        source=claim.source,
+        verdict="not judged",
+        estimate=None,
+        low=None,
+        high=None,
+        published=None,
+        unit="",
+        seeds=(0, 0),
+        numbers="",
+        missing=[],
+        parts=[],
+        lacks=lacks,
+    )
+
+
+def _published(part: Part, found: Quantities) -> float | None:
+    """The paper's number, if ours is of the same experiment and the same benchmarks."""
+    if part.published is None or not paper.is_of(found.experiment):
+        return None
+    for term in part.terms:
+        if term.of is not None and {*map(paper.column, found.weights(term))} != paper.benchmarks(term.of):
+            return None
+    return part.published
 
 
 def _part(name: str, source: str, part: Part, found: Quantities) -> Judged:
@@ -182,12 +232,13 @@ def _part(name: str, source: str, part: Part, found: Quantities) -> Judged:
         estimate=None if known is None else _settled(known.mean * part.scale),
         low=None if interval is None else interval[0],
         high=None if interval is None else interval[1],
-        published=part.published,
+        published=_published(part, found),
         unit=part.unit,
         seeds=(len(values), len(shared)),
         numbers="; ".join([*_numbers(part, values), *why]),
         missing=list(missing),
         parts=[],
+        resets=found.resets(part.terms),
     )
 
 
@@ -241,14 +292,17 @@ def _signed(value: float | None) -> str:
 
 def _line(each: Judged) -> list[str]:
     there, wanted = each.seeds
-    paper = tables.MISSING if each.published is None else _signed(each.published)
-    return [each.interval, paper, str(there) if there == wanted else f"{there} of {wanted}"]
+    theirs = tables.MISSING if each.published is None else _signed(each.published)
+    seeds = "" if each.lacks else str(there) if there == wanted else f"{there} of {wanted}"
+    return [each.lacking or each.interval, theirs, seeds, each.reset or tables.MISSING]
 
 
 def _row(each: Judged, part: str) -> dict[str, tables.Value]:
     fields = _fields(each)
     made = estimate.NAME if each.low is not None else ""
     more = {"part": part, "seeds": each.seeds[0], "seeds_wanted": each.seeds[1], "missing": "; ".join(each.missing)}
+    more |= {"lacks": "; ".join(each.lacks)}
+    more |= {"neurons_reset": "; ".join(f"{row}: {share:.4g}" for row, share in each.resets.items())}
     return {name: ({**fields, **more, "interval": made})[name] for name in FIELDS}
 
 

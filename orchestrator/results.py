@@ -124,9 +124,15 @@ def _show_scores(results: Results, out: Console) -> None:
 
 
 def _show_claims(judged: list[Judged], out: Console) -> None:
-    """The verdicts, the rule in a line, and what is missing for those that are open."""
-    tables.show(claims.head(), claims.cells(judged), out, names=1)
-    out.print(f"interval: {estimate.NAME}; a verdict needs all seeds, and two at least")
+    """The verdicts, the rule in a line, what is missing for those that are open, and what the study has no rows for."""
+    known = [each for each in judged if not each.lacks]
+    if known:
+        tables.show(claims.head(known), claims.cells(known), out, names=1)
+        out.print(f"interval: {estimate.NAME}; a verdict needs all seeds, and two at least")
+    if len(known) < len(judged):
+        names = ", ".join(each.name for each in judged if each.lacks)
+        out.print(f"claims not judged, as this study has not what they are about: {escape(names)}", soft_wrap=True)
+        out.print("claims.csv and the report say for each what it lacks")
     missing = list(dict.fromkeys(each for claim in judged for each in claim.missing))
     if missing:
         more = f" and {len(missing) - MISSED} more" if len(missing) > MISSED else ""

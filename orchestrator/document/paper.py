@@ -77,6 +77,19 @@ def column(name: str) -> str:
     return found
 
 
+def benchmarks(name: str) -> frozenset[str]:
+    """What a column of ours is of in the paper's tables, as these call it: a benchmark, or those of an average.
+
+    >>> sorted(benchmarks("OOD avg"))
+    ['ARC', 'GPQA', 'MMLU']
+    """
+    called, head = column(name), list(table(2).head)
+    middle = head.index("ID Avg.")
+    groups = {"ID Avg.": head[:middle], "OOD Avg.": head[middle + 1 : -2]}
+    groups["Avg."] = [each for members in groups.values() for each in members]
+    return frozenset(groups.get(called, [called] if called in head else []))
+
+
 def main() -> frozenset[str]:
     """The rows that figures compare, without +RL."""
     return frozenset(_data()["main"])

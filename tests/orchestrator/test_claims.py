@@ -13,6 +13,7 @@ import pytest
 from orchestrator import claims, results
 from orchestrator.claim import Part, Term
 from orchestrator.claims import Judged
+from orchestrator.quantities import reset_ratio
 from orchestrator.refusal import ConfigError, parse
 from tests.orchestrator.published import Published, graded
 
@@ -61,7 +62,7 @@ def test_a_claim_holds_where_the_interval_is_on_its_side(tmp_path: Path) -> None
     assert found.verdict == "holds" and found.high == pytest.approx(-125 / 3 + 4.302653 * 25 / 3)
     found = judged(study(tmp_path / "clear", [0.0, 0.0, 0.0]))
     assert (found.verdict, found.estimate, found.low, found.high) == ("holds", -50, -50, -50)
-    assert (found.published, found.seeds, found.missing, found.parts) == (-2.1, (3, 3), [], [])
+    assert (found.published, found.seeds, found.missing, found.parts) == (None, (3, 3), [], [])
     assert found.numbers == "pass@1 of Over+RL, words: 0; pass@1 of Mod+RL, words: 50"
 
 
@@ -196,9 +197,44 @@ def test_an_artifact_without_the_number_is_named(tmp_path: Path) -> None:
     assert judged(made).missing[0].endswith(": its curve has no gradient_norm")
 
 
-def test_a_study_without_the_rows_has_nothing_to_say(tmp_path: Path) -> None:
-    other = [{"weight": 1, "variant": "Under+RL", "number": "pass@1", "of": "words"}]
-    assert claims.judge(Published(tmp_path / "store", claims=claim({**LOWER, "terms": other})).study) == []
+@pytest.mark.parametrize(
+    ("term", "lacks"),
+    [
+        ({"variant": "Under+RL", "number": "pass@1", "of": "words"}, "row Under+RL"),
+        ({"variant": "Over+RL", "number": "pass@1", "of": "math500"}, "column math500"),
+        ({"variant": "Over+RL", "number": "gap", "of": "choice"}, "benchmark of choice with more than one sample"),
+        ({"training": "Under+RL", "number": "gradient_norm"}, "row Under+RL"),
+        ({"diagnosis": "Over-base", "number": "change_norm"}, "diagnosis Over-base"),
+        ({"reset": "Over+RL", "number": "reset_ratio"}, "rejuvenation in the chain of Over+RL"),
+    ],
+)
+def test_a_study_without_the_rows_says_what_it_lacks(term: dict[str, Any], lacks: str, tmp_path: Path) -> None:
+    made = Published(tmp_path / "store", claims=claim({**LOWER, "terms": [{"weight": 1, **term}]}))
+    found = judged(made)
+    assert (found.verdict, found.estimate, found.seeds) == ("not judged", None, (0, 0))
+    assert found.lacks[0].startswith(lacks) and found.lacking == f"no {found.lacks[0]} in this study"
+
+
+def test_a_gap_of_an_average_is_of_the_benchmarks_that_have_one(tmp_path: Path) -> None:
+    terms = [{"weight": -1, "variant": "Over+RL", "number": "gap", "of": "OOD avg"}]  # words, and choice with K = 1
+    made = Published(tmp_path / "store", seeds=SEEDS, claims=claim({**LOWER, "terms": terms}))
+    for seed in SEEDS:
+        made.evaluate(f"Over+RL@seed={seed}", "words", graded(dict.fromkeys("abcd", 0.25)))
+    assert (judged(made).estimate, judged(made).verdict) == (-75, "holds")
+
+
+def test_the_ratio_of_a_reset_is_of_the_modules_that_are_asked_for() -> None:
+    modules = {
+        f"model.layers.{layer}.self_attn.{kind}": {"neurons": 10 + 10 * (kind == "q_proj"), "selected": layer}
+        for layer in range(5)
+        for kind in ("q_proj", "k_proj", "v_proj")
+    }
+    assert reset_ratio(modules, [], late=False) == 30 / 200
+    assert reset_ratio(modules, ["k_proj", "v_proj"], late=False) == 20 / 100
+    assert reset_ratio(modules, [], late=True) == 21 / 80  # layers 3 and 4: a quarter of five, rounded up
+    assert reset_ratio(modules, ["v_proj"], late=True) == 7 / 20
+    with pytest.raises(ZeroDivisionError):
+        reset_ratio(modules, ["o_proj"], late=False)
 
 
 def test_seeds_with_other_problems_are_compared_over_seeds_alone(tmp_path: Path) -> None:
@@ -223,7 +259,11 @@ def test_the_report_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_term_names_one_place() -> None:
-    with pytest.raises(ConfigError, match="expected one of variant, training, diagnosis"):
+    with pytest.raises(ConfigError, match="expected one of variant, training, diagnosis, reset"):
         parse(Term, {"weight": 1, "number": "n"}, "term")
     with pytest.raises(ConfigError, match="go together"):
         parse(Term, {"weight": 1, "number": "n", "variant": "v"}, "term")
+    with pytest.raises(ConfigError, match="kinds and layers are of a reset"):
+        parse(Term, {"weight": 1.0, "number": "n", "diagnosis": "d", "layers": "late"}, "term")
+    with pytest.raises(ConfigError, match="allowed: reset_ratio"):
+        parse(Term, {"weight": 1.0, "number": "n", "reset": "r"}, "term")
