@@ -9,8 +9,7 @@ import logging
 from functools import cache, lru_cache
 from typing import Any
 
-#: Values that differ by more than this are not equal by any rounding of Math-Verify's (six places).
-APART = 1e-4
+from stages.grading import judge
 
 
 def parsed(text: str, units: bool) -> list[Any]:
@@ -29,10 +28,7 @@ def parsed(text: str, units: bool) -> list[Any]:
 
 def equal(gold: str, answer: str, units: bool) -> bool:
     """Whether Math-Verify says that two texts are one; the order matters: gold first."""
-    from math_verify import verify
-
-    one, other = parsed_gold(gold, units), parsed(answer, units)
-    return not _are_apart(one[:1], other[:1]) and bool(verify(one, other, timeout_seconds=None))
+    return judge.verified(parsed_gold(gold, units), parsed(answer, units))
 
 
 # A gold answer meets K answers, one soon after the other.
@@ -56,6 +52,7 @@ def _config(units: bool) -> Any:
 @cache
 def _repair() -> None:
     """Mend and speed up Math-Verify's parser, once in a process."""
+    judge.make_strict()
     from antlr4.atn.PredictionMode import PredictionMode  # type: ignore[import-untyped]
     from latex2sympy2_extended.antlr_parser import PSParser
     from latex2sympy2_extended.latex2sympy2 import _Latex2Sympy
@@ -82,21 +79,3 @@ def _repair() -> None:
             return parse(self, text)
 
     _Latex2Sympy.create_parser, _Latex2Sympy.parse = create_quick, parse_in_two_stages
-
-
-def _are_apart(gold: list[Any], answer: list[Any]) -> bool:
-    """Whether two expressions have different values at a point, which spares sympy the proof that they differ."""
-    from sympy import Expr, Float, Symbol, UnevaluatedExpr  # type: ignore[import-untyped]
-
-    pair = [*gold, *answer]
-    if len(pair) < 2 or not all(isinstance(each, Expr) and not isinstance(each, Symbol) for each in pair):
-        return False
-    if any(each.has(UnevaluatedExpr) for each in pair):  # a percentage, which may be its number
-        return False
-    names = sorted({symbol for each in pair for symbol in each.free_symbols}, key=str)
-    point = {symbol: Float(0.618 + 0.377 * place) for place, symbol in enumerate(names)}
-    try:
-        one, other = (complex(each.subs(point).evalf()) for each in pair)
-    except (TypeError, ValueError, ArithmeticError, AttributeError):  # no number comes of it
-        return False
-    return abs(one - other) > APART * max(1.0, abs(one), abs(other))

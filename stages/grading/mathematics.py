@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from stages.grading import expressions, notation, numerals
+from stages.grading import expressions, notation, numerals, words
 
 #: Characters of an answer that Math-Verify is given; a longer box is incorrect. The longest gold answer of the
 #: benchmarks has fewer than 200, and the parser's time grows faster than the length.
@@ -18,6 +18,7 @@ MAX_ANSWER = 1_000
 # Math-Verify drops the base, and divides the hours by the minutes.
 _BASED = re.compile(r"([\dA-Fa-f]+)_\s?\{?(\d+)\}?")
 _CLOCK = re.compile(r"\d{1,2}:[0-5]\d")
+_ANSWER_IN_WORDS = re.compile(r"(?:^|[,;(\[{])\s*\\(?:text|textbf|textrm|mathrm|mbox)\s?\{\s*[a-zA-Z]")
 # What is left when commands, and the words in them, are gone: a letter here is a variable.
 _WORDLESS = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s?\{[^{}]*\}|\\[a-zA-Z]+|\\.")
 
@@ -27,15 +28,17 @@ def equivalent(gold: str, answer: str) -> bool:
     one, other = notation.plain(gold), notation.plain(answer)
     if not one or not other:
         return False
-    if one == other or notation.same_words(one, other):
+    if one == other:
         return True
+    if (decided := words.verdict(one, other)) is not None:
+        return decided
     for exact in (_BASED, _CLOCK):
         if exact.fullmatch(one) and exact.fullmatch(other):
             return re.sub(r"[{}\s]", "", one) == re.sub(r"[{}\s]", "", other)
-    numbers = numerals.read(notation.without_unit(one)), numerals.read(notation.without_unit(other))
-    if numbers[0] is not None and numbers[1] is not None:
-        return numerals.equal(numbers[0], numbers[1])
-    return verified(one, other)
+    number, of_answer = (numerals.read(notation.without_unit(text)) for text in (one, other))
+    if number is not None and of_answer is not None and (sure := numerals.equal(number, of_answer)) is not None:
+        return sure
+    return verified(*words.opaque(one, other))
 
 
 def verified(gold: str, answer: str) -> bool:
@@ -58,8 +61,8 @@ def readable(gold: str) -> bool:
 
 
 def _has_units(gold: str) -> bool:
-    """Whether words and letters in a gold answer are units: it has no variable."""
-    return not re.search("[a-zA-Z]", _WORDLESS.sub("", gold))
+    """Whether words and letters in a gold answer are units: it has no variable, and no words that are the answer."""
+    return not _ANSWER_IN_WORDS.search(gold) and not re.search("[a-zA-Z]", _WORDLESS.sub("", gold))
 
 
 def _balanced(text: str) -> bool:

@@ -1,7 +1,12 @@
 r"""Numbers as people write them, and whether two of them are one, without a parser: the ordinary case, and quick.
 
-Agrees with Math-Verify, which rounds decimals to six places (1/3 is 0.333333, and is not 0.33), but for the tiny: there
-six places would make 1.6e-19 and 9.1e-31 equal, so these have to agree in six digits too.
+Only what is sure is decided here, and never less strictly than by Math-Verify: two numbers are one if they are exactly
+equal, and are not if both are exact, or they differ by more than any rounding hides. All between is for Math-Verify,
+which rounds decimals to six places (1/3 is 0.333333, and is not 0.33; 27 is not 27.0000001). Of the tiny six digits
+have to agree (`stages.grading.apart`): six places would make 1.6e-19 and 9.1e-31 equal.
+
+One rule is less strict than Math-Verify, which has it for integers only: a percent sign may be missing, or be there
+too many, so that `12.5\%` is 12.5, where the two are exactly equal and the gold answer has the sign or is 1 or more.
 """
 
 from __future__ import annotations
@@ -11,9 +16,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
-#: Below this a number of six places has fewer than three digits.
+#: As in `stages.grading.apart`.
 TINY = Fraction(1, 1000)
-PLACES = 6
+PLACES = SHARE = Fraction(101, 10**8)
 
 _POWER = (
     r"(?:\s{0,3}(?:\\times|\\cdot|\*)\s{0,3}10\s{0,2}\^\s{0,2}"
@@ -51,11 +56,14 @@ def read(text: str) -> Number | None:
     return _read(text)
 
 
-def equal(gold: Number, answer: Number) -> bool:
-    """Whether two numbers are one. With one percent sign between them, 50 % is 50 and is 0.5, but 0.2 is not 0.2 %."""
+def equal(gold: Number, answer: Number) -> bool | None:
+    """Whether two numbers are one; None where Math-Verify has to say.
+
+    With one percent sign between them, 50 % is 50 and is 0.5, but 0.2 is not 0.2 %.
+    """
     if gold.percent == answer.percent:
         return _same(gold, answer)
-    if _same(gold, answer) and (gold.percent or abs(gold.value) >= 1):
+    if gold.value == answer.value and (gold.percent or abs(gold.value) >= 1):
         return True
     return _same(*(replace(each, value=each.value / 100) if each.percent else each for each in (gold, answer)))
 
@@ -80,10 +88,11 @@ def _read(text: str) -> Number | None:
 _PARTS = [("over", "a", "c"), ("under", "b", "d")]
 
 
-def _same(gold: Number, answer: Number) -> bool:
+def _same(gold: Number, answer: Number) -> bool | None:
     one, other = gold.value, answer.value
     if one == other or not (gold.rounded or answer.rounded):
         return one == other
-    if min(abs(one), abs(other)) < TINY:
-        return abs(one - other) <= max(abs(one), abs(other)) / 10**PLACES
-    return round(one, PLACES) == round(other, PLACES)
+    difference, smallest, largest = abs(one - other), *sorted((abs(one), abs(other)))
+    if difference > PLACES or (smallest < TINY and difference > SHARE * largest):
+        return False
+    return None
