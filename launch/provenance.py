@@ -24,18 +24,29 @@ SNAPSHOT = ".snapshot.json"
 
 
 def collect(resources: Resources) -> dict[str, Any]:
-    """Git commit and dirty flag, package versions, host, GPUs, job ids, resources and peak memory (bytes) so far."""
+    """Git commit and dirty flag, packages, host, processor, GPUs, job ids, resources, peak memory (bytes) so far."""
     return {
         "git": git(),
         "packages": packages(),
         "python": platform.python_version(),
         "host": socket.gethostname(),
+        "processor": processor(),
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "jobs": {name: value for name in ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID") if (value := os.environ.get(name))},
         "resources": asdict(resources),
         "peak_memory": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         "peak_gpu_memory": _peak_gpu_memory(),
     }
+
+
+def processor(file: Path = Path("/proc/cpuinfo")) -> str:
+    """What the processor is called, such as `AMD EPYC 7763 64-Core Processor`; its architecture where nothing says."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.machine()
 
 
 def _peak_gpu_memory() -> int:

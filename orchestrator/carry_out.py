@@ -108,7 +108,7 @@ def _run_here(study: Study, entries: list[plan.Entry], command: Command) -> int:
         blocked = ", ".join(map(names.full, outcome.blocked))
         _say(f"not run, because what they need failed: {blocked}")
     if command.shows:
-        summary_run.after_run(study, results.show(study, command.as_json))
+        summary_run.after_run(study, results.show(study, command.as_json, command.line))
     return FAILED if outcome.failed or outcome.blocked else DONE
 
 
@@ -135,7 +135,7 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
         if entry.state != "done":
             _say(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
     if command.shows:
-        summary_run.after_run(study, results.show(study, command.as_json))
+        summary_run.after_run(study, results.show(study, command.as_json, command.line))
     return DONE if all(entry.state == "done" for entry in entries) else FAILED
 
 

@@ -58,3 +58,8 @@ class Command:
     @property
     def multirun(self) -> bool:
         return not self.flags.isdisjoint(MULTIRUN)
+
+    @property
+    def line(self) -> list[str]:
+        """What says which study it is about: `-m` of a sweep, and the overrides."""
+        return [*(["-m"] if self.multirun else []), *self.overrides]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ def line(command: Command, verb: str, *given: str) -> str:
 
 def words(command: Command) -> str:
     """What says which study a command line is about."""
-    return shlex.join([*(["-m"] if command.multirun else []), *command.overrides])
+    return shlex.join(command.line)
 
 
 def hints(entries: Sequence[Entry], command: Command) -> list[Hint]:
@@ -60,3 +61,9 @@ def name(node: Node, among: Iterable[Node]) -> str:
     full = names.full(node)
     alone = sum(names.full(other) == full for other in among) <= 1
     return full if alone and full.isprintable() else node.fingerprint[:10]
+
+
+def quoted(name: str) -> str:
+    """A name as Hydra's grammar takes it in a list."""
+    plain = re.fullmatch(r"[A-Za-z0-9+._-]+", name) is not None
+    return name if plain else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -12,7 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator import drawing, hint, plan, tree, view
+from orchestrator import drawing, hint, learned, plan, tree, view
 from orchestrator.command import Command, Study
 from orchestrator.drawing import Drawing, Facts
 from orchestrator.forecast import remaining
@@ -143,6 +143,8 @@ class Watch(_Screen):
             record = self._study.store.record(node.stage, node.fingerprint)
             seconds = f"{record['seconds']:.0f} s" if record else ""
             self._out.print(f"{sign}done {_name(node)}  {seconds}  ({done}/{of})", soft_wrap=True)
+            if why := learned.nothing(node, self._study.store):
+                self._out.print(f"note: {_name(node)}: {view.escape(why)}", soft_wrap=True)
         self._told = len(run.outcome.executed)
         for node, messages in run.outcome.again[self._retold :]:
             self._out.print(f"again {_name(node)}: {view.escape('; '.join(messages))}", soft_wrap=True)

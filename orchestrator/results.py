@@ -10,8 +10,20 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator import averages, claims, contamination, diagnoses, differences, estimate, report, tables, view
+from orchestrator import (
+    averages,
+    claims,
+    contamination,
+    diagnoses,
+    differences,
+    estimate,
+    learned,
+    report,
+    tables,
+    view,
+)
 from orchestrator.averages import Averages
+from orchestrator.best import Best, Judge
 from orchestrator.claims import Judged
 from orchestrator.command import DONE, Command, Study
 from orchestrator.contamination import Contamination
@@ -45,35 +57,41 @@ class Results:
     contamination: Contamination
     diagnoses: Diagnoses
     claims: list[Judged]
+    judge: Judge
+    best: Best
     errors: list[str] = field(default_factory=list)
 
 
 def verb(study: Study, command: Command) -> int:
     """Show the results of what is published now, and write all of them as a document."""
-    multirun = ["-m"] if command.multirun else []
-    show(study, command.as_json, document=[*multirun, *command.overrides])
+    show(study, command.as_json, command.line, document=True)
     return DONE
 
 
-def show(study: Study, as_json: bool, document: Sequence[str] | None = None) -> Results:
+def show(study: Study, as_json: bool, overrides: Sequence[str] = (), *, document: bool = False) -> Results:
     """Write the tables that the experiment has, and show them; without benchmarks, where the artifacts are.
 
-    `document` is the command line, if all of it is to be written as a document too, which takes some seconds.
+    `overrides` are those of the command line. All of it is written as a `document` too, which takes some seconds, if
+    that is wanted.
     """
     results = read(study)
     files = _write(results, study)
     made = None
-    if document is not None:
+    if document:
         from orchestrator.document.made import make
 
-        made = make(study, results, document)
+        made = make(study, results, overrides)
     if made is not None:
         files += made.files
     if as_json:
-        print(json.dumps({**_as_json(results, study, files), "document": None if made is None else made.as_json()}))
+        written = None if made is None else made.as_json()
+        print(json.dumps({**_as_json(results, study, files, overrides), "document": written}))
         return results
     out = view.console()
     _show_tables(results, study, out)
+    for note in learned.notes(study.graph.nodes.values(), study.store):
+        out.print(f"note: {escape(note)}", soft_wrap=True)
+    _show_best(results.best, overrides, out)
     if files:
         folder = study.store.reports(study.experiment.name)
         names = " ".join(escape(file.name) for file in files if file.parent == folder)
@@ -123,6 +141,15 @@ def _show_scores(results: Results, out: Console) -> None:
         out.print(f"error: {escape(error)}", soft_wrap=True)
 
 
+def _show_best(best: Best, overrides: Sequence[str], out: Console) -> None:
+    """From which row RL should start, or why that is not known yet and what would tell; nothing if nothing is asked."""
+    if best.state == "nothing":
+        return
+    out.print(escape(best.said()), soft_wrap=True)
+    if command := best.command(overrides):
+        out.print(f"  {escape(command)}", soft_wrap=True)
+
+
 def _show_claims(judged: list[Judged], out: Console) -> None:
     """The verdicts, the rule in a line, what is missing for those that are open, and what the study has no rows for."""
     known = [each for each in judged if not each.lacks]
@@ -163,14 +190,18 @@ def read(study: Study) -> Results:
     errors: list[str] = []
     scores = report.scores_of(study.experiment, study.graph, study.store, errors)
     solved = Solved(study.graph, study.store)
+    table = report.table(study.experiment, scores, solved)
+    judge = Judge(study, table, scores, solved)
     return Results(
         scores=scores,
-        table=report.table(study.experiment, scores, solved),
+        table=table,
         averages=averages.table(study.experiment, scores, solved),
         differences=differences.table(study.experiment, study.graph, study.store),
         contamination=contamination.table(study.graph, study.store, errors),
         diagnoses=diagnoses.table(study.graph, study.store, study.experiment.seeded_diagnoses),
         claims=claims.judge(study),
+        judge=judge,
+        best=judge.best(),
         errors=errors,
     )
 
@@ -191,7 +222,7 @@ def _write(results: Results, study: Study) -> list[Path]:
     return [file for found, write in wanted if found for file in write()]
 
 
-def _as_json(results: Results, study: Study, files: list[Path]) -> dict[str, Any]:
+def _as_json(results: Results, study: Study, files: list[Path], overrides: Sequence[str]) -> dict[str, Any]:
     """Everything, for scripts."""
     folders = _folders(study)
     return {
@@ -221,6 +252,8 @@ def _as_json(results: Results, study: Study, files: list[Path]) -> dict[str, Any
         ],
         "diagnoses": {n: {"path": folders[n], "numbers": numbers} for n, numbers in results.diagnoses.found.items()},
         "claims": claims.as_json(results.claims),
+        "answer": results.best.as_json(overrides),
+        "notes": learned.notes(study.graph.nodes.values(), study.store),
         "errors": [*results.errors, *results.differences.errors],
         "files": [str(file) for file in files],
     }

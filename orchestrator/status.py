@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator import drawing, hint, live, other_code, plan, view, watch
+from orchestrator import drawing, hint, learned, live, other_code, plan, view, watch
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.drawing import Drawing, Facts, Report
 from orchestrator.forecast import remaining
@@ -33,7 +33,7 @@ def verb(study: Study, command: Command) -> int:
         print(json.dumps(as_json(entries, study, command)))
     elif out.is_terminal:
         out.print(live.Picture(study, command, out).whole(entries))
-        _tell_other_code(entries, study, out)
+        _tell_notes(entries, study, out)
     else:
         _lines(entries, study, command, out)
     return DONE
@@ -48,7 +48,7 @@ def as_json(entries: Sequence[Entry], study: Study, command: Command) -> dict[st
         node["seconds"] = facts.seconds(entry) if entry.state == "done" else None
     left = remaining.left(entries, study, reports)
     ahead = None if left is None else asdict(left)
-    shown["notes"] = other_code.notes(entries, study.store)
+    shown["notes"] = _notes(entries, study)
     return {**shown, "left": ahead, "next": [asdict(each) for each in hint.hints(entries, command)]}
 
 
@@ -69,7 +69,7 @@ def _lines(entries: list[Entry], study: Study, command: Command, out: Console) -
     for entry in entries:
         if report := reports.get(entry.node.fingerprint):
             out.print(f"{view.escape(full(entry.node))}: {escape(draw.progress(report))}", soft_wrap=True)
-    _tell_other_code(entries, study, out)
+    _tell_notes(entries, study, out)
     left = remaining.left(entries, study, reports)
     if left is not None:
         out.print(str(left))
@@ -77,6 +77,12 @@ def _lines(entries: list[Entry], study: Study, command: Command, out: Console) -
         out.print(line, soft_wrap=True)
 
 
-def _tell_other_code(entries: list[Entry], study: Study, out: Console) -> None:
-    for note in other_code.notes(entries, study.store):
+def _tell_notes(entries: list[Entry], study: Study, out: Console) -> None:
+    for note in _notes(entries, study):
         out.print(view.escape(f"note: {note}"), soft_wrap=True)
+
+
+def _notes(entries: Sequence[Entry], study: Study) -> list[str]:
+    """What is published and is not what it looks like: made by other code, or RL that learned nothing."""
+    done = [entry.node for entry in entries if entry.state == "done"]
+    return [*other_code.notes(entries, study.store), *learned.notes(done, study.store)]

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages import batches
-from stages.contract import Context, Resources, Seed
+from stages.contract import Context, Resources
 
 VERSION = 1
 MAKES = ("checkpoint",)
@@ -61,7 +61,7 @@ class Config:
     max_length: Annotated[int, Field(ge=2)]
     overlong: Literal["cut", "drop", "error"]
     samples: Count | None
-    seed: Seed
+    seed: Annotated[int, Field(ge=0)]
     adam_beta1: Beta
     adam_beta2: Beta
     weight_decay: Annotated[float, Field(ge=0)]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator import names
+from orchestrator import hint, names
 from orchestrator.document.artifacts import Lacking
 from orchestrator.document.blocks import Missing
 from orchestrator.document.material import Material
@@ -56,7 +55,7 @@ class Again:
 
     def _command(self, rows: Sequence[str]) -> str:
         rows = list(dict.fromkeys(rows))
-        only = [f"only=[{','.join(map(_quoted, rows))}]"] if 0 < len(rows) <= NAMED else []
+        only = [f"only=[{','.join(map(hint.quoted, rows))}]"] if 0 < len(rows) <= NAMED else []
         return shlex.join(["python", "-m", "orchestrator", "run", *self.material.again, *only])
 
 
@@ -68,13 +67,6 @@ def _claim(nodes: Iterable[Node], owner: tuple[str, ...], found: dict[str, tuple
         if node.fingerprint not in found:
             found[node.fingerprint] = owner
             waiting += node.needs()
-
-
-def _quoted(name: str) -> str:
-    """A name as Hydra's grammar takes it."""
-    return (
-        name if re.fullmatch(r"[A-Za-z0-9+._-]+", name) else '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    )
 
 
 def listed(nodes: Sequence[Node], most: int = 4) -> str:

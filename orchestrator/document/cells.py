@@ -64,5 +64,22 @@ def marked(rows: Sequence[Row], mark: str, names: int = 1) -> list[Row]:
     ]
 
 
+def chosen(rows: Sequence[Row], mark: str, leaders: Sequence[str | None], names: int = 1) -> list[Row]:
+    """These rows with one cell of each column marked: that of the row of this name, if there is one."""
+    return [
+        replace(
+            row,
+            cells=[
+                *row.cells[:names],
+                *(
+                    replace(cell, mark=mark) if leader is not None and leader == row.name else cell
+                    for cell, leader in zip(row.cells[names:], leaders, strict=True)
+                ),
+            ],
+        )
+        for row in rows
+    ]
+
+
 def _printed(cell: Cell) -> float | None:
     return None if cell.value is None else float(cell.text)

@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from orchestrator import plan
 from orchestrator.command import Study
-from orchestrator.document import answer, cells, costs, paper, provenance, published, recipe, scoreboards, verdicts
+from orchestrator.document import (
+    answer,
+    cells,
+    costs,
+    paper,
+    provenance,
+    published,
+    recipe,
+    resets,
+    scoreboards,
+    verdicts,
+)
 from orchestrator.document.again import Again
 from orchestrator.document.artifacts import Artifacts, Lacking
 from orchestrator.document.blocks import Block, Cell, Document, Figure, Folded, Missing, Paragraph, Row, Section, Table
@@ -26,6 +37,7 @@ def document(study: Study, results: Results, overrides: Sequence[str]) -> Docume
         results=results,
         entries=plan.make(study.graph, study.store),
         again=[each for each in overrides if not each.startswith("only=")],
+        given=overrides,
     )
     done = sum(entry.state == "done" for entry in material.entries)
     whole = len(material.entries)
@@ -44,11 +56,11 @@ def document(study: Study, results: Results, overrides: Sequence[str]) -> Docume
 
 def _sections(material: Material) -> Iterator[Section]:
     again = Again(material)
-    yield Section("answer", "The answer", list(answer.decision(material, again)))
+    yield Section("answer", "The answer", list(answer.decision(material)))
     yield Section("state", "State of the study", list(answer.missing(material, again)))
     yield Section("claims", "The paper's claims", list(verdicts.blocks(material.results.claims)))
     yield Section("results", "Results", list(_results(material)))
-    yield Section("controls", "Resets and the random control", list(_resets(material, again)))
+    yield Section("controls", "Resets and the random control", list(resets.blocks(material, again)))
     yield Section("figures", "Figures of the paper", list(_figures(material, again, gallery.PAPER)))
     yield Section("dynamics", "Sweeps and training dynamics", list(_figures(material, again, gallery.OURS)))
     yield Section("measured", "Everything that was measured", list(_measured(material)))
@@ -81,78 +93,19 @@ def _whole(material: Material) -> Table:
     found = material.results.table
     rows = [Row([Cell(name), *map(cells.of_score, scores)], name=name) for name, scores in found.rows.items()]
     ends = {name for name, lines in material.rows.lines.items() if lines[0].rl is not None}
-    marks = {
-        name: row
-        for kind, mark in ((True, "best"), (False, "first"))
-        for row in cells.marked([row for row in rows if (row.name in ends) is kind], mark)
-        if (name := row.name)
-    }
+    marks: dict[str, Row] = {}
+    for kind, mark in ((True, "best"), (False, "first")):
+        of = [row for row in rows if (row.name in ends) is kind]
+        leaders = [material.results.judge.leader([row.name for row in of], column) for column in found.columns]
+        marks |= {row.name: row for row in cells.chosen(of, mark, leaders)}
     return Table(
         name="all",
         title="Every row",
         head=["row", *found.columns],
         rows=[marks[row.name] for row in rows],
-        caption=f"Pass@1 in percent ± standard error. {scoreboards.UNDERLINED}.",
+        caption=f"Pass@1 in percent ± standard error. {scoreboards.seeds(material, list(found.rows))} "
+        f"{scoreboards.marks(material, list(found.rows))}",
     )
-
-
-def _resets(material: Material, again: Again) -> Iterator[Block]:
-    """What each rejuvenation reset, and how it fares against as many neurons drawn at random."""
-    rows, by_layer, absent = [], [], []
-    for name, lines in material.rows.lines.items():
-        line = lines[0]
-        if line.repair is None or line.rl is not None:
-            continue
-        try:
-            summary = material.artifacts.json(line.repair, "summary.json")
-            counts = [summary[key] for key in ("alpha", "rho", "neurons", "selected", "reset_ratio", "parameter_ratio")]
-            alpha, rho, neurons, selected, ratio, parameters = map(float, counts)
-            chosen = str(summary.get("selection", "attributed")) if rho else "none"
-            values = [
-                *(Cell(f"{value:g}", "", value) for value in (alpha, rho)),
-                *(Cell(f"{value:,.0f}", "", value) for value in (neurons, selected)),
-                *(Cell(f"{100 * value:.2f}", "", value) for value in (ratio, parameters)),
-            ]
-            rows.append(Row([Cell(name), Cell(chosen), *values], name=name))
-            for of in ("kinds", "layers"):
-                for part, found in summary.get(of, {}).items():
-                    value = float(found["reset_ratio"])
-                    by_layer.append(Row([Cell(name), Cell(f"{of[:-1]} {part}"), Cell(f"{100 * value:.2f}", "", value)]))
-        except Lacking as error:
-            absent.append(again.missing(f"Reset ratios of {name}", error))
-        except (AttributeError, KeyError, TypeError, ValueError):
-            absent.append(Missing(f"Reset ratios of {name}", "its summary.json is of another version"))
-    if rows:
-        yield Table(
-            name="resets",
-            title="Reset ratios",
-            head=["row", "neurons chosen", "α", "ρ", "neurons", "reset", "reset ratio, %", "of parameters, %"],
-            rows=rows,
-            names=2,
-            caption="Of all neurons of the seven projections, and of all parameters. Random ones are as many of each "
-            "module as the attribution selects.",
-        )
-    if by_layer:
-        head = ["row", "part", "reset ratio, %"]
-        table = Table(name="resets_by_part", title="Reset ratios by part", head=head, rows=by_layer, names=2)
-        yield Folded("By kind of module and by layer", [table])
-    yield from absent
-    control = _control(material)
-    if control:
-        yield control
-
-
-def _control(material: Material) -> Paragraph | None:
-    """How the attributed reset fares against the random one."""
-    for name, found in material.results.differences.found.items():
-        if "RandomReset" in name and any(found):
-            shown = "; ".join(
-                f"{column} {each}"
-                for column, each in zip(material.results.differences.columns, found, strict=True)
-                if each is not None
-            )
-            return Paragraph(f"{name}, in points [95 % interval]: {shown}.")
-    return None
 
 
 def _figures(material: Material, again: Again, wanted: Mapping[str, Callable[[Material], Figure]]) -> Iterator[Block]:

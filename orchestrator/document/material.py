@@ -43,6 +43,7 @@ class Material:
 
     Attributes:
         again: the overrides of the command line, without `only`: a command that makes what is missing has them too.
+        given: all overrides of the command line.
     """
 
     study: Study
@@ -51,6 +52,7 @@ class Material:
     results: Results
     entries: list[Entry]
     again: Sequence[str]
+    given: Sequence[str]
 
     @cached_property
     def main(self) -> list[str]:

@@ -11,6 +11,9 @@ from orchestrator.document.material import Material
 
 Record = Mapping[str, Any]
 
+#: Stages whose numbers depend on the processor that they run on, as training amplifies the last digit.
+TRAINING = ("pretrain", "sft", "grpo")
+
 
 def blocks(material: Material) -> Iterator[Block]:
     """Commits, machines, packages and repeated attempts; differing commits are said."""
@@ -35,6 +38,7 @@ def blocks(material: Material) -> Iterator[Block]:
     groups = {
         "commit": commits,
         "host": Counter(str(record.get("host") or "unknown") for record in records),
+        "processor": Counter(map(_processor, records)),
         "GPUs": Counter(_gpus(record) for record in records),
         "Python": Counter(str(record.get("python") or "unknown") for record in records),
     }
@@ -61,6 +65,21 @@ def blocks(material: Material) -> Iterator[Block]:
     )
 
 
+def caution(material: Material) -> Iterator[Block]:
+    """What another processor would do to the numbers, where models were trained without GPUs."""
+    nodes = [entry.node for entry in material.entries if entry.node.stage in TRAINING]
+    records = [record for node in nodes if (record := material.artifacts.record(node)) is not None]
+    made = dict.fromkeys(_processor(record) for record in records if _gpus(record) == "none")
+    if not made:
+        return
+    several = " More than one kind made this study, so its rows may differ for that alone." if len(made) > 1 else ""
+    yield Paragraph(
+        f"Trained on processors ({', '.join(made)}), not on GPUs. Another kind of processor gives other numbers, far "
+        "outside the errors shown, which are of seeds and problems on one kind: a cell of tiny_math was 31.1 on one "
+        f"and 5.1 on another.{several}"
+    )
+
+
 def _codes(records: Iterable[Record]) -> dict[str, set[str]]:
     """The states of the code that made the artifacts of each stage, of the records that say so."""
     found: dict[str, set[str]] = {}
@@ -76,6 +95,10 @@ def _commit(record: Record) -> str:
     if not isinstance(git, dict) or "commit" not in git:
         return "unknown"
     return f"{git['commit']}{', changed' if git.get('dirty') else ''}"
+
+
+def _processor(record: Record) -> str:
+    return str(record.get("processor") or "unknown")
 
 
 def _gpus(record: Record) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator import report
+from orchestrator.best import listed
 from orchestrator.document import cells, paper
 from orchestrator.document.artifacts import Lacking
 from orchestrator.document.blocks import Block, Cell, Row, Table
@@ -14,10 +15,6 @@ from orchestrator.document.material import Material
 from orchestrator.document.paper import Line, Published
 from orchestrator.graph import Node
 from orchestrator.report import Score
-
-#: What a table's caption says of marks and errors.
-MARKS = "The highest values after RL are bold"
-UNDERLINED = "The highest values before RL are underlined, the highest after RL are bold"
 
 
 @dataclass(frozen=True)
@@ -65,11 +62,12 @@ class Boards:
                 theirs[len(order) - 1] = self._published(found, line)
         if not after:
             return
-        groups = {"before": cells.marked(before, "first"), "after": cells.marked(after, "best")}
+        groups = {"before": self._marked(before, "first"), "after": self._marked(after, "best")}
         rows = []
         for place, (group, number) in enumerate(order):
             rows += [groups[group][number], *theirs.get(place, ())]
-        yield self._table(found, rows, UNDERLINED + "; behind RL's average, in brackets, the gain over its start")
+        gain = "Behind RL's average, in brackets, the gain over its start."
+        yield self._table(found, rows, [row.name for row in (*before, *after)], gain)
 
     def components(self) -> Iterator[Block]:
         """Table 4: fusion alone, and with the reset."""
@@ -116,9 +114,9 @@ class Boards:
             title=f"Table 1: {found.title}",
             head=["checkpoint", "training loss", "entropy", f"{titled} pass@1", "pass@K - pass@1 gap"],
             rows=rows,
-            caption=f"Training loss: mean of the last epoch, nats. Entropy: {source}. Pass@1 and its gap to pass@K are "
-            f"on {titled}, in percent ± standard error; of "
-            "loss and entropy it is over seeds alone.",
+            caption=f"{seeds(material, names)} Training loss: mean of the last epoch, nats. Entropy: {source}. Pass@1 "
+            f"and its gap to pass@K are on {titled}, in percent ± standard error; of loss and entropy it is over seeds "
+            "alone.",
         )
 
     def _plain(self, number: int, lines: Sequence[tuple[Line, str]]) -> Iterator[Block]:
@@ -129,17 +127,17 @@ class Boards:
         if len(present) < 2:
             return
         rows = [self._row(line.label, name) for line, name in present] + [self._row(name, name) for name in ours]
-        marked = cells.marked(rows, "best")
-        yield self._table(found, self._interleaved(found, [line for line, _ in present], marked), MARKS)
+        both = self._interleaved(found, [line for line, _ in present], self._marked(rows, "best"))
+        yield self._table(found, both, [row.name for row in rows])
 
     def _swept(self, number: int, points: Sequence[tuple[float, str]], label: str) -> Iterator[Block]:
         found = paper.table(number)
         if len(points) < 2:
             return
-        rows = cells.marked([self._row(label.format(value), name) for value, name in points], "best")
+        rows = self._marked([self._row(label.format(value), name) for value, name in points], "best")
         by_label = {line.label: line for line in found.lines}
         lines = [by_label.get(label.format(value)) for value, _ in points]
-        yield self._table(found, self._interleaved(found, lines, rows), MARKS)
+        yield self._table(found, self._interleaved(found, lines, rows), [name for _, name in points])
 
     def _interleaved(self, found: Published, lines: Sequence[Line | None], rows: Sequence[Row]) -> list[Row]:
         """Ours, each with the published one below it, if the experiment is the paper's."""
@@ -149,15 +147,25 @@ class Boards:
             both += [row, *(self._published(found, line) if line is not None and self.paper_s else ())]
         return both
 
-    def _table(self, found: Published, rows: Sequence[Row], marks: str) -> Table:
-        beside = " Published values stand below ours." if self.paper_s else ""
+    def _marked(self, rows: Sequence[Row], mark: str) -> list[Row]:
+        """These rows with the highest of each column marked, where seeds tell it from all others."""
+        names, judge = [row.name for row in rows], self.material.results.judge
+        return cells.chosen(rows, mark, [judge.leader(names, column) for column in self.columns])
+
+    def _table(self, found: Published, rows: Sequence[Row], names: Sequence[str], more: str = "") -> Table:
+        """A table of these rows of the study, published ones among them."""
+        said = [seeds(self.material, names), marks(self.material, names), more, self._beside()]
         return Table(
             name=found.name,
             title=f"Table {found.name[-1]}: {found.title.replace(' of EvoLM-4B', '')}",
             head=["method", *map(paper.column, self.columns)],
             rows=rows,
-            caption=f"Pass@1 in percent ± standard error. {marks}.{beside}",
+            caption=" ".join(["Pass@1 in percent ± standard error.", *filter(None, said)]),
         )
+
+    def _beside(self) -> str:
+        """What published values are, where they stand below ours."""
+        return "Published values stand below ours." if self.paper_s else ""
 
     def _present(self, names: Sequence[str]) -> str:
         """The first of these names that is a row of the study; empty if none is."""
@@ -234,6 +242,34 @@ class Boards:
         except Lacking:
             return None
         return Score(float(value)) if isinstance(value, int | float) else None
+
+
+def seeds(material: Material, names: Sequence[str]) -> str:
+    """With which seeds these rows were run: `Seeds 11, 12 and 13.`; rows with others are named."""
+    of: dict[tuple[int, ...], list[str]] = {}
+    for name in dict.fromkeys(names):
+        known = material.study.experiment.seeded_variants.get(name, {})
+        apart = dict.fromkeys(known.values())  # of seeds that make no difference, the first
+        of.setdefault(tuple(next(s for s, each in known.items() if each == one) for one in apart), []).append(name)
+    said = [
+        (f"Seed {used[0]} alone" if len(used) == 1 else f"Seeds {listed(list(map(str, used)))}", rows)
+        for used, rows in of.items()
+        if used
+    ]
+    if len(said) == 1:
+        return f"{said[0][0]}: one run of each row." if said[0][0].endswith("alone") else f"{said[0][0]}."
+    return " ".join(f"{text}: {listed(rows)}." for text, rows in said)
+
+
+def marks(material: Material, names: Sequence[str]) -> str:
+    """What is marked in a table of these rows, or why nothing is."""
+    replicas = material.rows.replicas
+    if all(len(replicas.get(name, ())) < 2 for name in names):
+        return "No value is marked as the highest: one seed does not tell rows apart."
+    return (
+        "Bold after RL, underlined before: the highest of its column, where the 95 % interval of its lead over every "
+        "other row, over seeds, excludes 0."
+    )
 
 
 def over_seeds(scores: Sequence[Score | None]) -> Score | None:

@@ -25,7 +25,7 @@ from stages.evaluation import files as evaluation
 from stages.evaluation import statistics
 from stages.problems import Problem
 from stages.store import Store
-from tests.orchestrator.published import samples
+from tests.orchestrator.published import graded, samples
 
 #: What a study of every figure needs: the paper's rows but for its sweeps.
 EXPERIMENT = "+experiment=tiny_variants"
@@ -86,6 +86,23 @@ class Synthetic:
             if output["path"] == name:
                 output["size"] = len(content)
         (folder / "record.json").write_text(json.dumps(record))
+        self.store.refresh()
+
+    def solve(self, row: str, solved: int) -> None:
+        """Publish other evaluations of a row, in which each seed solves so many problems, and one more by half."""
+        graph = self.study.graph
+        for number, label in enumerate(self.study.experiment.replicas[row]):
+            for benchmark in self.study.experiment.benchmarks:
+                node = graph.scores[label, benchmark]
+                self.remove(node)
+                shares = {f"p{at}": float(at < solved) or 0.5 * (at == solved + number) for at in range(self.problems)}
+                answers = graded(shares, int(node.config["k"]))
+                draft = self.store.root / ".draft"
+                draft.mkdir()
+                named = [Problem(id=id, gold="1", fields={"question": id}) for id in answers]
+                evaluation.write_problems(draft / "problems.parquet", named, list(answers.values()))
+                (draft / "scores.json").write_text(json.dumps(statistics.scores(list(answers.values()))))
+                self._publish(node, draft, {"summary": {}, **RECORD})
         self.store.refresh()
 
     def results(self, claims: Iterable[Judged] = ()) -> Results:
