@@ -40,7 +40,7 @@ from orchestrator import (
     why,
 )
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
-from orchestrator.forecast import outlook, text, verdict
+from orchestrator.forecast import outlook, scarce, text, verdict
 from orchestrator.refusal import ConfigError
 from orchestrator.visible import visible
 from stages import contract
@@ -80,7 +80,12 @@ def plan_verb(study: Study, command: Command) -> int:
         return DONE
     entries = plan.make(study.graph, study.store)
     found = verdict.on_plan(entries, study)
-    notes = [*moved.notes(entries, study.graph, study.store), *other_code.notes(entries, study.store)]
+    notes = [
+        *benchmarks.notes(study.graph),
+        *scarce.held_out((each.node for each in found.to_run), study.store),
+        *moved.notes(entries, study.graph, study.store),
+        *other_code.notes(entries, study.store),
+    ]
     if command.as_json:
         ahead = {"cost": outlook.as_json(found), "notes": notes}
         print(json.dumps({**plan.as_json(entries, study.graph), **ahead}))

@@ -3,44 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator import golds
 from orchestrator.graph import Graph, Node
 from orchestrator.refusal import ConfigError
-from orchestrator.sources import CHECKED_BYTES, Source, Sources
+from orchestrator.sources import Source, Sources
 from stages import problems, prompts, rows
 from stages.contract import Input, StageError
 from stages.store import Store
 
 
-def check(source: Source, config: Any, key: str, sources: Sources) -> None:
-    """Refuse a benchmark in a file of this machine that its stage would refuse; a pass is remembered.
+def check(source: Source, config: Any, key: str, sources: Sources) -> Source:
+    """The source of a benchmark, with what is to be said of it; one that its stage would refuse is refused.
 
-    Only its gold answers in mathematics are left to the stage: to parse them takes long, and may hang.
+    Looked at is what is on this machine and was read already (`Source.rows`), and what was found is remembered.
 
     Raises:
         ConfigError: with everything that is wrong with it.
     """
-    file = _file(source.path, source.reading.get("file"))
-    if file is None or file.suffix == ".parquet" or file.stat().st_size > CHECKED_BYTES:
-        return
-    asked = [source.reading, config.kind, config.problems, config.shuffle_choices, config.template]
+    if source.path is None or source.rows is None:
+        return source
+    asked = [config.kind, config.problems, config.shuffle_choices, config.template]
+    return _looked(source, key, sources, json.dumps(asked), lambda: _check(source, config))
+
+
+def check_problems(source: Source, key: str, sources: Sources) -> Source:
+    """The same of the problems of reinforcement learning."""
+    if source.path is None or source.rows is None or not {"prompt", "answer"} <= source.reading["fields"].keys():
+        return source
+    return _looked(source, key, sources, "of RL", lambda: _check_problems(source))
+
+
+def notes(graph: Graph) -> list[str]:
+    """What is to be said of the data of a study."""
+    return list(dict.fromkeys(note for source in graph.sources.values() for note in source.notes))
+
+
+def _looked(source: Source, key: str, sources: Sources, asked: str, look: Callable[[], list[str]]) -> Source:
     try:
-        sources.once(file, f"problems, texts {json.dumps(asked)}", lambda: _check(source, config))
+        found = sources.remembered(f"problems of {source.fingerprint}: {asked}", look)
     except StageError as error:
         raise ConfigError([f"{key}={source.name}: {error}"]) from None
+    return replace(source, notes=tuple(f"{key}={source.name}: {note}" for note in found))
 
 
-def _check(source: Source, config: Any) -> None:
-    found = problems.read(
-        rows.load(_input(source, source.path)),
-        kind=config.kind,
-        expected=config.problems,
-        shuffle=config.shuffle_choices,
-    )
+def _check(source: Source, config: Any) -> list[str]:
+    every = rows.load(_input(source, source.path))
+    found = problems.read(every, kind=config.kind, expected=config.problems, shuffle=config.shuffle_choices)
     prompts.render(config.template, found[0])
+    said = problems.doubts(found, every, kind=config.kind)
+    if config.kind == "math":
+        wrong, left = golds.unreadable([problem.gold for problem in found])
+        if named := [f"{problem.id} ({problem.gold!r})" for problem in found if problem.gold in wrong]:
+            raise StageError(f"gold answers that do not parse: {problems.listed(named)}")
+        said += _unseen(left, len(found))
+    return said
+
+
+def _check_problems(source: Source) -> list[str]:
+    every = rows.load(_input(source, source.path))
+    wrong, left = golds.unreadable([row["answer"] for row in every])
+    bad = [f"{number} ({row['answer']!r})" for number, row in enumerate(every, start=1) if row["answer"] in wrong]
+    if len(bad) == len(every):
+        raise StageError(f"gold answers that do not parse: all {len(every)}, the first of them {bad[0]}")
+    said = [f"gold answers that do not parse, and so reward nothing: of the rows {problems.listed(bad)}"] if bad else []
+    twice = problems.alike((row["prompt"], row["answer"]) for row in every)
+    return [*said, *twice, *_unseen(left, len(every))]
+
+
+def _unseen(left: int, of: int) -> list[str]:
+    """What is said where not every gold was looked at."""
+    return [f"of {of} gold answers the first {left} were looked at; the stage looks at the others"] if left < of else []
 
 
 def shown(graph: Graph, store: Store) -> Iterator[tuple[str, str]]:
@@ -86,9 +123,3 @@ def _input(source: Source, path: Path | None) -> Input:
         revision=source.content.get("commit"),
         reading=source.reading,
     )
-
-
-def _file(path: Path | None, name: str | None) -> Path | None:
-    """The file of a source, if it is one."""
-    file = path / name if path is not None and name else path
-    return file if file is not None and file.is_file() else None

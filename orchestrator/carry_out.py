@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from launch import sharing
 from orchestrator import (
+    benchmarks,
     follow,
     live,
     moved,
@@ -71,7 +72,8 @@ def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
     """Refuse what cannot work before anything is spent; tell what will be made again."""
     notify.check()
     verdict.on_start(entries, study)
-    for note in [*moved.notes(entries, study.graph, study.store), *other_code.notes(entries, study.store)]:
+    data = benchmarks.notes(study.graph)
+    for note in [*data, *moved.notes(entries, study.graph, study.store), *other_code.notes(entries, study.store)]:
         _say(f"note: {note}")
 
 

@@ -94,7 +94,8 @@ class _Expansion:
         for kind, data in experiment.data.items():
             key = "demonstrations" if data is experiment.data.get("demonstrations") else kind  # as calibration may be
             with _Collecting(self._errors) as failed:
-                start[kind] = self._sources.data(data, key, self._origin(data.stage, key), experiment.prompt)
+                found = self._sources.data(data, key, self._origin(data.stage, key), experiment.prompt)
+                start[kind] = benchmarks.check_problems(found, key, self._sources) if kind == "problems" else found
             self._broken |= {kind} if failed else set()
         return start
 
@@ -195,7 +196,8 @@ class _Expansion:
                     if data is not None
                 }
                 if config is not None:
-                    benchmarks.check(sources["benchmark"], config, keys["benchmark"], self._sources)
+                    known = sources["benchmark"]
+                    sources["benchmark"] = benchmarks.check(known, config, keys["benchmark"], self._sources)
                 found[name] = dict(sources)
         return found
 

@@ -38,7 +38,8 @@ class Source:
     """A node that nobody runs: bytes on disk, a hub commit, or a file inside the artifact of `origin`.
 
     `revision` is the branch, tag or commit that was asked for. `unresolved` says why the content is not known (no
-    network, no access); the fingerprint is then provisional. `rows` is how many it has, where all were looked at.
+    network, no access); the fingerprint is then provisional. `rows` is how many it has, where all were looked at;
+    `notes` are what is to be said of them.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Source:
     reading: dict[str, Any] = field(default_factory=dict)
     unresolved: str | None = None
     rows: int | None = None
+    notes: tuple[str, ...] = ()
 
     stage = "source"
 
@@ -159,7 +161,7 @@ class Sources:
             found = {"sha256": content.of_file(file, self._memory)}
             state = stamp(file.stat())
         asked = f"{path}:{state}:texts {json.dumps(reading)}"
-        count = self._remembered(asked, lambda: _check_rows(path, reading, f"{key}={text}"))
+        count = self.remembered(asked, lambda: _check_rows(path, reading, f"{key}={text}"))
         return Source(name=text, path=path, content=found, reading=reading, rows=count)
 
     def _hub(self, asked: Repository, reading: dict[str, Any], key: str) -> Source:
@@ -195,9 +197,10 @@ class Sources:
 
     def once(self, file: Path, what: str, look: Callable[[], Any]) -> Any:
         """What `look` finds in a file, or raises. What it found is remembered as long as the file is the same."""
-        return self._remembered(f"{file}:{stamp(file.stat())}:{what}", look)
+        return self.remembered(f"{file}:{stamp(file.stat())}:{what}", look)
 
-    def _remembered(self, key: str, look: Callable[[], Any]) -> Any:
+    def remembered(self, key: str, look: Callable[[], Any]) -> Any:
+        """What `look` finds, or raises; what it found is remembered under a key that names what it looks at."""
         known = self._memory.get(key)
         if known is None:
             known = [look()]

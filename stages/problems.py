@@ -17,6 +17,9 @@ from typing import Any
 from stages.contract import StageError
 from stages.grading.letters import gold as letter_of
 
+#: What makes letters of numbers that are counted from 0.
+_FROM_0 = "Answers that are counted from 0 are letters with answer: \"{{ 'ABCDEFGHIJ'[answer | int] }}\""
+
 #: What a message names before it says how many more there are.
 SHOWN = 20
 
@@ -66,10 +69,31 @@ def read(rows: Sequence[Mapping[str, Any]], *, kind: str, expected: int | None, 
     if kind != "math":
         errors = (_choice_error(row) for row in rows)
         if bad := [f"{id} ({error})" for id, error in zip(ids, errors, strict=True) if error]:
-            wrong.append(f"gold answers that are no choice: {listed(bad)}")
+            from_0 = f"; {_FROM_0}" if _counted(rows, first=0) else ""
+            wrong.append(f"gold answers that are no choice: {listed(bad)}{from_0}")
     if wrong:
         raise StageError("; ".join(wrong))
     return [_problem(id, row, kind, shuffle) for id, row in zip(ids, rows, strict=True)]
+
+
+def doubts(problems: Sequence[Problem], rows: Sequence[Mapping[str, Any]], *, kind: str) -> list[str]:
+    """What can be meant, and may be a mistake: problems that are there twice, answers that may be counted from 0."""
+    found = alike((problem.question, problem.gold, *(problem.choices or [])) for problem in problems)
+    if kind != "math" and rows and "choices" in rows[0] and _counted(rows, first=1):
+        found.append(f"its answers are numbers, and none is that of the last choice; 1 is read as A. {_FROM_0}")
+    return found
+
+
+def alike(problems: Iterable[tuple[str, ...]]) -> list[str]:
+    """What is said of problems that are there more than once, question and gold answer alike."""
+    places: dict[tuple[str, ...], list[int]] = {}
+    for number, problem in enumerate(problems, start=1):
+        places.setdefault(problem, []).append(number)
+    if not (twice := [rows for rows in places.values() if len(rows) > 1]):
+        return []
+    more = sum(map(len, twice)) - len(twice)
+    named = " and ".join(map(str, twice[0][:2]))
+    return [f"{more} of its rows repeat the question and the answer of another row, as rows {named} do"]
 
 
 def letters(choices: Sequence[str]) -> str:
@@ -104,6 +128,13 @@ def _problem(id: str, row: Mapping[str, Any], kind: str, shuffle: int | None) ->
 def with_letters(row: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a row, and the letters of its choices, if it has any."""
     return {**row, "letters": letters(row["choices"])} if "choices" in row else dict(row)
+
+
+def _counted(rows: Sequence[Mapping[str, Any]], *, first: int) -> bool:
+    """Whether the answers are all numbers of choices, from `first` to below the number of choices."""
+    answers = [(str(row["answer"]).strip(), len(row.get("choices") or ascii_uppercase)) for row in rows]
+    numbers = [(int(text), most) for text, most in answers if text.isascii() and text.isdigit() and len(text) < 3]
+    return len(numbers) == len(rows) > 0 and all(first <= number < most for number, most in numbers)
 
 
 def _choice_error(row: Mapping[str, Any]) -> str | None:

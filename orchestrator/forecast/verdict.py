@@ -8,7 +8,7 @@ from rich.filesize import decimal
 
 from orchestrator import access, requirements
 from orchestrator.command import Study
-from orchestrator.forecast import misfit, mismatch, outlook
+from orchestrator.forecast import misfit, mismatch, outlook, scarce
 from orchestrator.forecast.outlook import Outlook
 from orchestrator.names import full
 from orchestrator.plan import Entry
@@ -22,7 +22,7 @@ def on_plan(entries: Sequence[Entry], study: Study) -> Outlook:
         ConfigError: some of it cannot run, whatever is spent.
     """
     found = outlook.make(entries, study)
-    _refuse(_wrong(found))
+    _refuse(_wrong(found, study))
     return found
 
 
@@ -34,13 +34,20 @@ def on_start(entries: Sequence[Entry], study: Study) -> Outlook:
     """
     found = outlook.make(entries, study)
     nodes = [each.node for each in found.to_run]
-    _refuse([*_wrong(found), *_disk(found, study), *requirements.errors(nodes)])
+    _refuse(
+        [*_wrong(found, study), *scarce.held_out(nodes, study.store), *_disk(found, study), *requirements.errors(nodes)]
+    )
     return found
 
 
-def _wrong(found: Outlook) -> list[str]:
+def _wrong(found: Outlook, study: Study) -> list[str]:
     nodes = [each.node for each in found.to_run]
-    return [*misfit.errors(found), *mismatch.errors(nodes, found.checkpoints), *access.errors(nodes)]
+    return [
+        *scarce.errors(nodes, study.store),
+        *misfit.errors(found),
+        *mismatch.errors(nodes, found.checkpoints),
+        *access.errors(nodes),
+    ]
 
 
 def _disk(found: Outlook, study: Study) -> list[str]:

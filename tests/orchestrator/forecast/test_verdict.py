@@ -123,13 +123,14 @@ def test_two_models_that_are_not_states_of_one(tmp_path: Path, capsys: pytest.Ca
     rows.write_text('{"prompt": "1+1=", "completion": "2"}\n')
     base, other = model(tmp_path / "base"), model(tmp_path / "other", num_hidden_layers=32, vocab_size=32064)
     given = ["+experiment=rejuvenate", f"base={base}", f"checkpoint={other}", f"calibration={rows}"]
-    (message,) = refused(capsys, *given, f"store={tmp_path}/store", "rejuvenate.rho=0.01")
+    given += [f"store={tmp_path}/store", "rejuvenate.rho=0.01", "attribute.samples=1"]
+    (message,) = refused(capsys, *given)
     assert message == (
         f"{other} and {base}: not two states of one model (layers 32 and 28, vocabulary 32064 and 32000); "
         "name two that are"
     )
     longer = model(tmp_path / "longer", max_position_embeddings=4096)
-    passes(capsys, *given[:2], f"checkpoint={longer}", given[3], f"store={tmp_path}/store", "rejuvenate.rho=0.01")
+    passes(capsys, *given[:2], f"checkpoint={longer}", *given[3:])
 
 
 def test_a_disk_that_is_too_small_is_shown_by_plan_and_refused_by_run(
