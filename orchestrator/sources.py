@@ -111,11 +111,13 @@ class Sources:
                 as that is cheap to see.
         """
         _check_place(data, key)
-        fields = self._fields(data, key, prompt)
-        _check_reading(data, fields, key)
-        reading = {"file": data.file, "config": data.config, "split": data.split, "fields": fields}
+        reading: dict[str, Any] = {"file": data.file, "config": data.config, "split": data.split}
         if data.path is not None:  # also in place of a hub's data set
-            return self._local(data.path, reading, key)
+            try:
+                return self._local(data, reading, key, prompt)
+            except OSError as error:  # a name that is too long, a folder that nobody may open
+                raise ConfigError([f"{key}={data.path}: cannot be read ({error.strerror})"]) from None
+        reading["fields"] = _fields(data, key, columns.usual)
         if data.hub is not None:
             repository = Repository(id=data.hub, kind="dataset", revision=data.revision or "main")
             return self._hub(repository, reading, key)
@@ -125,44 +127,38 @@ class Sources:
         """Keep the hashes for the next time, if that is possible: without them the bytes are read again."""
         self._memory.keep()
 
-    def _fields(self, data: Data, key: str, prompt: str) -> dict[str, str]:
-        """The fields of a data source: its own, else what its columns say."""
-        if data.fields is not None:
-            return dict(data.fields)
-        if key not in DATA:
-            raise ConfigError([f"{key}.fields: has no value; set it with {key}.fields=..."])
-        if data.path is None:
-            return columns.usual(key)
-        file = _file(data.path, data.file)
-        where = f"{key}={data.path}"
-        if file.is_dir():
-            shards = (each for each in sorted(file.rglob("*")) if each.name.endswith(rows.SUFFIXES) and each.is_file())
-            file = next((each for each in shards if not each.name.startswith(".")), file)
-        if file.is_dir():
-            return columns.usual(key)
-        _check_file(file, where)
-        named = self.once(file, "columns", lambda: _columns(file, where))
-        try:
-            return columns.fields(key, named, prompt, key=key, path=data.path)
-        except columns.Unsaid as unsaid:
-            raise ConfigError([f"{where}: {unsaid}"]) from None
-
-    def _local(self, text: str, reading: dict[str, Any], key: str) -> Source:
+    def _local(self, data: Data, reading: dict[str, Any], key: str, prompt: str) -> Source:
         """A file, a file in a folder, or a folder that is laid out like a data set of the hub."""
-        path, file = _file(text, None), _file(text, reading["file"])
+        assert data.path is not None
+        where = f"{key}={data.path}"
+        path, file = _file(data.path, None), _file(data.path, data.file)
         if file.is_dir():
             found: dict[str, Any] = {"files": content.of_folder(file, self._memory)}
-            if not found["files"]:
-                raise ConfigError([f"{key}={text}: the folder is empty"])
+            _check_folder(file, found["files"], where)
             path, reading = file, {**reading, "file": None}
             state = fingerprint(found)
         else:
-            _check_file(file, f"{key}={text}")
+            _check_file(file, where)
             found = {"sha256": content.of_file(file, self._memory)}
             state = stamp(file.stat())
-        asked = f"{path}:{state}:texts {json.dumps(reading)}"
-        count = self.remembered(asked, lambda: _check_rows(path, reading, f"{key}={text}"))
-        return Source(name=text, path=path, content=found, reading=reading, rows=count)
+        fields = _fields(data, key, lambda kind: self._said(kind, file, found, prompt, key, str(data.path)))
+        reading = {**reading, "fields": fields}
+        count = self.remembered(
+            f"{path}:{state}:texts {json.dumps(reading)}", lambda: _check_rows(path, reading, where)
+        )
+        return Source(name=data.path, path=path, content=found, reading=reading, rows=count)
+
+    def _said(self, kind: str, file: Path, found: dict[str, Any], prompt: str, key: str, text: str) -> dict[str, str]:
+        """What the columns of a file say, or those of the first data file of a folder."""
+        shards = [name for name in found.get("files", [""]) if (name or file.name).endswith(rows.SUFFIXES)]
+        if not shards:
+            return columns.usual(kind)
+        first = file / shards[0]
+        named = self.once(first, "columns", lambda: _columns(first, f"{key}={text}"))
+        try:
+            return columns.fields(kind, named, prompt, key=key, path=text)
+        except columns.Unsaid as unsaid:
+            raise ConfigError([f"{key}={text}: {unsaid}"]) from None
 
     def _hub(self, asked: Repository, reading: dict[str, Any], key: str) -> Source:
         commit = asked.revision if hub.is_commit(asked.revision) else self._commit(asked, key)
@@ -249,19 +245,32 @@ def _anew(key: str, file: str) -> str:
     return f"{key}.stage=null {key}.file=null {path}"
 
 
-def _check_reading(data: Data, fields: dict[str, str], key: str) -> None:
-    """Refuse a split that is none, and fields that are no templates."""
+def _fields(data: Data, key: str, said: Callable[[str], dict[str, str]]) -> dict[str, str]:
+    """The fields of a data source: its own, else what is `said` for its kind. A split that is none is refused."""
+    if data.fields is None and key not in DATA:
+        raise ConfigError([f"{key}.fields: has no value; set it with {key}.fields=..."])
+    fields = said(key) if data.fields is None else dict(data.fields)
     try:
         rows.split_of(data.split)
         rows.columns(fields)
     except StageError as error:
         raise ConfigError([f"{key}: {error}"]) from None
+    return fields
 
 
 def _file(path: str, name: str | None) -> Path:
     """The file or folder that a data source names on this machine."""
     whole = Path(path).expanduser().absolute()
     return whole / name if name else whole
+
+
+def _check_folder(folder: Path, files: dict[str, str], where: str) -> None:
+    """Refuse a folder without files, or with what would keep its reader waiting."""
+    if not files:
+        raise ConfigError([f"{where}: the folder is empty"])
+    for each in folder.rglob("*"):
+        if each.exists() and not each.is_file() and not each.is_dir():
+            raise ConfigError([f"{where}: neither a file nor a folder: {each}"])
 
 
 def _check_file(file: Path, where: str) -> None:
@@ -278,9 +287,12 @@ def _check_file(file: Path, where: str) -> None:
 def _columns(file: Path, where: str) -> list[str]:
     """The columns of the first row of a file."""
     try:
-        return [str(name) for name in next(iter(rows.read(file)), {})]
+        first = next(iter(rows.read(file)), None)
     except StageError as error:
         raise ConfigError([_keyed(error, file, where)]) from None
+    if not first:
+        raise ConfigError([f"{where}: no rows" if first is None else f"{where}, row 1: no columns"])
+    return [str(name) for name in first]
 
 
 def _check_rows(path: Path, reading: dict[str, Any], where: str) -> int | None:

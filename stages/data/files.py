@@ -20,8 +20,8 @@ def jsonl_rows(file: Path) -> Iterator[Row]:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 where = f"{file}, line {number}"
-                value = _parsed(line, where, "; one JSON list is a .json file" if line.lstrip()[0] == "[" else "")
-                yield _row(value, where)
+                hint = "; one JSON list is a .json file" if line.lstrip()[0] == "[" else ""
+                yield _row(_parsed(line, where, hint), where, hint)
 
 
 def json_rows(file: Path) -> Iterator[Row]:
@@ -86,7 +86,7 @@ def _parsed(text: str, where: str, hint: str) -> Any:
         raise StageError(f"{where}: not JSON that can be read (nested too deep)") from None
 
 
-def _row(value: Any, where: str) -> Row:
+def _row(value: Any, where: str, hint: str = "") -> Row:
     if not isinstance(value, dict):
-        raise StageError(f"{where}: expected an object with columns, not {type(value).__name__}")
+        raise StageError(f"{where}: expected an object with columns, not {type(value).__name__}{hint}")
     return value
