@@ -17,6 +17,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from launch import options
 from launch.job import Allocation
 from launch.queue import PATIENCE
 
@@ -155,10 +156,10 @@ def _parameters(given: Submission) -> dict[str, object]:
         # have ended, which may take minutes; a site's WaitTime would end it meanwhile.
         "srun_args": [f"--cpus-per-task={needs.cpus}", "--kill-on-bad-exit=1", "--wait=0"],
     }
-    more: dict[str, object] = {"requeue": True, "kill-on-invalid-dep": "yes"}
+    more: dict[str, object] = {"requeue": True, "kill_on_invalid_dep": "yes"}
     # Without a step the signal goes to the script, which the worker has replaced.
     more["signal"] = f"{'B:' if single else ''}USR2@{given.grace}"
-    return {**said, "additional_parameters": {**more, **needs.sbatch}}
+    return {**said, "additional_parameters": {**more, **options.given(needs.sbatch)}}
 
 
 def _command(given: Submission) -> str:

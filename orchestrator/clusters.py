@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from launch import local
+from launch import local, options
 from launch.job import Allocation, Cluster
 from orchestrator.refusal import ConfigError, instead
 from stages import contract
@@ -53,12 +53,51 @@ def errors(cluster: Cluster) -> list[str]:
         *_short_times(cluster),
         *_split_models(cluster),
         *_rollouts(cluster),
+        *_taken_options(cluster),
+    ]
+
+
+def notes(cluster: Cluster) -> list[str]:
+    """What may not be meant: options that no sbatch is known to have, but a plugin of the site may."""
+    return [
+        f"{key}={value}: no option of sbatch that is known here{_meant(name)}; passed on as --{options.named(name)}"
+        for key, name, value in _options(cluster)
+        if options.named(name) not in options.KNOWN
     ]
 
 
 def _named(cluster: Cluster) -> dict[str, Allocation]:
     """What is asked for, by the key that says so."""
     return {"cluster.default": cluster.default, **{f"cluster.stages.{name}": c for name, c in cluster.stages.items()}}
+
+
+def _options(cluster: Cluster) -> Iterator[tuple[str, str, object]]:
+    """(Key, name, value) of every further option of sbatch, where it is said first."""
+    if cluster.launcher != "slurm":
+        return
+    classes = {f"cluster.classes.{name}": needs for name, needs in cluster.classes.items()}
+    stages = {f"cluster.stages.{name}": needs for name, needs in cluster.stages.items()}
+    seen: set[tuple[str, object]] = set()
+    for key, needs in {"cluster.default": cluster.default, **classes, **stages}.items():
+        for name, value in needs.sbatch.items():
+            if (name, value) not in seen:
+                seen.add((name, value))
+                yield f"{key}.sbatch.{name}", name, value
+
+
+def _taken_options(cluster: Cluster) -> Iterator[str]:
+    """Options of sbatch that are not the site's to set."""
+    for key, name, value in _options(cluster):
+        why = options.reserved(name, value)
+        if why is not None:
+            own = options.named(name)
+            also = f" is sbatch's --{own}, and" if own != name else ""
+            yield f"{key}={value}:{also} is not yours to set: {why}; leave it out"
+
+
+def _meant(name: str) -> str:
+    """`; did you mean 'partition'?`"""
+    return instead(options.named(name), options.KNOWN).partition("; allowed:")[0]
 
 
 def _rollouts(cluster: Cluster) -> Iterator[str]:
