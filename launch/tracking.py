@@ -46,6 +46,11 @@ FOREIGN = {
 
 _ROOT = Path(__file__).parent.parent
 
+#: What W&B takes: the modes that a study has, the names of a project as its client checks them, and of an owner.
+MODES = ("disabled", "offline", "online")
+PROJECT = r"^[^/\\#?%:\x00-\x1f]{1,128}$"
+ENTITY = r"^[A-Za-z0-9._-]+$"
+
 
 @validated(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Tracking:
@@ -61,8 +66,8 @@ class Tracking:
     """
 
     mode: Literal["disabled", "offline", "online"] = "disabled"
-    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")] = "rejuvenation"
-    entity: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = None
+    project: Annotated[str, Field(pattern=PROJECT)] = "rejuvenation"
+    entity: Annotated[str, Field(pattern=ENTITY)] | None = None
     weights: bool = False
     generations: Annotated[int, Field(ge=0)] = 32
 

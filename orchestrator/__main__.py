@@ -28,8 +28,7 @@ from orchestrator import (
     gc,
     grade,
     logs,
-    moved,
-    other_code,
+    notes,
     plan,
     report,
     results,
@@ -40,7 +39,7 @@ from orchestrator import (
     why,
 )
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
-from orchestrator.forecast import outlook, scarce, text, verdict
+from orchestrator.forecast import outlook, text, verdict
 from orchestrator.refusal import ConfigError
 from orchestrator.visible import visible
 from stages import contract
@@ -80,21 +79,16 @@ def plan_verb(study: Study, command: Command) -> int:
         return DONE
     entries = plan.make(study.graph, study.store)
     found = verdict.on_plan(entries, study)
-    notes = [
-        *benchmarks.notes(study.graph),
-        *scarce.held_out((each.node for each in found.to_run), study.store),
-        *moved.notes(entries, study.graph, study.store),
-        *other_code.notes(entries, study.store),
-    ]
+    noted = notes.of(entries, study)
     if command.as_json:
-        ahead = {"cost": outlook.as_json(found), "notes": notes}
+        ahead = {"cost": outlook.as_json(found), "notes": noted}
         print(json.dumps({**plan.as_json(entries, study.graph), **ahead}))
         return DONE
     out = view.console()
     view.show_plan(entries, study.graph, out)
     if COST in command.flags:
         text.show(found, out)
-    for line in [*text.summary(found), *(f"note: {note}" for note in notes)]:
+    for line in [*text.summary(found), *(f"note: {note}" for note in noted)]:
         out.print(view.escape(line), soft_wrap=True)
     return DONE
 

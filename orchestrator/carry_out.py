@@ -11,13 +11,11 @@ from dataclasses import replace
 
 from launch import sharing
 from orchestrator import (
-    benchmarks,
     follow,
     live,
-    moved,
     names,
+    notes,
     notify,
-    other_code,
     plan,
     results,
     retry,
@@ -72,8 +70,7 @@ def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
     """Refuse what cannot work before anything is spent; tell what will be made again."""
     notify.check()
     verdict.on_start(entries, study)
-    data = benchmarks.notes(study.graph)
-    for note in [*data, *moved.notes(entries, study.graph, study.store), *other_code.notes(entries, study.store)]:
+    for note in notes.of(entries, study):
         _say(f"note: {note}")
 
 

@@ -79,7 +79,7 @@ def compose(arguments: list[str]) -> Composed:
     overrides = _parse(arguments)
     with hydra.initialize_config_module("conf", version_base="1.3"):
         overrides = _parse(_replacing(arguments, overrides))
-        return _Composer(lambda fixed: hydra.compose("config", overrides=fixed), []).composed(overrides, [])
+        return _Composer(_composed, []).composed(overrides, [])
 
 
 def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[float | None]]) -> str | None:
@@ -190,15 +190,29 @@ class _Composer:
 
     def _compose(self, arguments: list[str]) -> tuple[DictConfig | None, dict[str, str]]:
         try:
-            return _own(self._load(arguments)), {}
+            return self._loaded(arguments), {}
         except _REFUSALS:
             errors = _explain([*self._beside, *arguments])
         if any(_is_group(argument.split("=")[0]) for argument in errors):
             return None, errors
         try:
-            return _own(self._load([each for each in arguments if each not in errors])), errors
+            return self._loaded([each for each in arguments if each not in errors]), errors
         except _REFUSALS:
             return None, errors
+
+    def _loaded(self, arguments: list[str]) -> DictConfig:
+        """A config without Hydra's. A stage that the cluster's own file gives a class keeps it: fields add to it."""
+        config = self._load(arguments)
+        stages = OmegaConf.select(config, "cluster.stages")
+        alone = [n for n, own in stages.items() if OmegaConf.is_dict(own) and "class" not in own] if stages else []
+        if alone and OmegaConf.select(config, "cluster.classes"):
+            places = [each for each in arguments if each.lstrip("+").startswith("hydra.searchpath")]
+            site = self._load([f"cluster={config.hydra.runtime.choices.cluster}", *places]).cluster.stages
+            with open_dict(config):
+                for name in alone:
+                    if isinstance(site.get(name), str):
+                        config.cluster.stages[name]["class"] = site[name]
+        return _own(config)
 
     def _is_value(self, override: Override) -> bool:
         """Whether an override sets a value that is there already: it adds and deletes no key, and chooses no group."""
@@ -222,6 +236,11 @@ class _Composer:
         if message := self._refused[key]:
             errors[argument] = message
         return message is None
+
+
+def _composed(overrides: list[str]) -> DictConfig:
+    """A config with Hydra's own, which says what was chosen."""
+    return hydra.compose("config", overrides=overrides, return_hydra_config=True)
 
 
 def hydra_app(arguments: list[str]) -> None:

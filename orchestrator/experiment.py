@@ -6,9 +6,10 @@ where a chain uses it.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
 from launch.tracking import Tracking
-from orchestrator import clusters
+from orchestrator import clusters, tracked
 from orchestrator.claim import Claim
 from orchestrator.refusal import ConfigError, instead, parse
 from stages import contract, rows
@@ -144,6 +145,7 @@ class Experiment:
         overrides: stage -> field -> text, for what the command line itself sets.
         tracking: what is recorded in W&B.
         prompt: the template of a prompt over a question, for data that does not say how its prompts are made.
+        notes: what may not be meant, for whoever plans or runs it.
     """
 
     name: str
@@ -169,6 +171,7 @@ class Experiment:
     overrides: dict[str, dict[str, str]]
     tracking: Tracking = Tracking()
     prompt: str = "{{ question }}"
+    notes: list[str] = field(default_factory=list)
 
     @property
     def tracked(self) -> dict[str, Any] | None:
@@ -223,6 +226,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     """
     names = contract.names()
     plain = {key: _read_data(key, value) for key, value in config.items() if key not in names}
+    plain["wandb"], notes = tracked.read(plain.get("wandb", {}), os.environ)
     frame = parse(_Frame, {**plain, "cluster": clusters.spelled_out(plain.get("cluster"))}, "")
     errors = clusters.errors(frame.cluster)
     if frame.base is not None and not isinstance(frame.base, str | list):
@@ -270,6 +274,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         overrides=overrides,
         tracking=frame.wandb,
         prompt=frame.template.get("open", Experiment.prompt),
+        notes=notes,
     )
 
 

@@ -70,16 +70,16 @@ def findings(cluster: Cluster) -> Iterator[Finding]:
 def _commands() -> Iterator[Finding]:
     lacks = {name: means for name, means in {**NEEDED, **HELPFUL}.items() if shutil.which(name) is None}
     if len(lacks) < len(NEEDED) + len(HELPFUL):
-        yield Finding(what="Slurm", value=_version())
+        yield _version()
     for name, means in lacks.items():
         yield Finding(what=name, value="not on the PATH", means=means, fatal=name in NEEDED)
 
 
-def _version() -> str:
+def _version() -> Finding:
     try:
-        return queue.ask("sbatch", "--version").strip()
+        return Finding(what="Slurm", value=queue.ask("sbatch", "--version").strip())
     except Unanswered as error:
-        return str(error)
+        return Finding(what="Slurm", value="unknown", means=f"nothing can be submitted: {error}", fatal=True)
 
 
 def _controller() -> Finding:

@@ -90,6 +90,19 @@ def test_classes_of_resources_that_stages_name() -> None:
     assert (rejuvenate.gpus, rejuvenate.cpus) == (0, 8)
 
 
+def test_what_an_experiment_says_of_a_stage_adds_to_the_class_that_the_site_gives_it() -> None:
+    def needs(stage: str, *overrides: str) -> tuple[int, int, float | None]:
+        composed = config.compose(["+experiment=tiny_math", "cluster=slurm", *overrides])
+        found = experiment.read(composed.config, composed.overrides).cluster.needs(stage)
+        return found.cpus, found.gpus, found.memory
+
+    assert needs("pretrain") == (2, 1, 96)  # of the experiment: cpus; of the site's class gpu: the rest
+    assert needs("sft", "cluster.stages.sft={cpus: 3}") == (3, 8, 512)
+    assert needs("sft", "cluster.stages.sft={class: cpu, cpus: 3}") == (3, 0, 32)
+    assert needs("sft", "cluster.stages.sft={class: null, cpus: 3}") == (3, 0, 32)
+    assert needs("sft", "cluster.stages.sft=gpu") == (8, 1, 96)
+
+
 def test_a_class_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     (message,) = messages(capsys, "plan", "+experiment=tiny_math", "cluster=slurm", "cluster.stages.sft=trian")
     assert message.startswith("cluster.stages.sft='trian': no such class of resources; did you mean 'train'?")
