@@ -6,11 +6,15 @@ Slurm; 130 interrupted.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from orchestrator import start
+
+    start.quietly()  # before the other imports
+
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from launch import sharing
@@ -28,7 +32,9 @@ from orchestrator import (
     gc,
     grade,
     logs,
+    names,
     notes,
+    place,
     plan,
     report,
     results,
@@ -43,7 +49,6 @@ from orchestrator.forecast import outlook, text, verdict
 from orchestrator.refusal import ConfigError
 from orchestrator.visible import visible
 from stages import contract
-from stages.store import Store
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,12 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
         verb = VERBS[command.verb]
         return verb.act(_site(composed) if verb.site else _study(sweep.read([composed])), command)
     except ConfigError as error:
-        for message in error.messages:
-            print(f"error: {visible(message)}", file=sys.stderr)
+        _show_errors(error.messages, arguments)
         return WRONG
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED
+
+
+def _show_errors(messages: list[str], arguments: list[str]) -> None:
+    """One line an error for people; for scripts, which read standard output alone, an object with all of them."""
+    for message in messages:
+        print(f"error: {visible(message)}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"errors": messages}))
 
 
 def plan_verb(study: Study, command: Command) -> int:
@@ -199,15 +211,18 @@ def _pair(name: str, others: list[str], flags: frozenset[str]) -> Command:
 
 def _study(members: list[sweep.Member]) -> Study:
     merged, graph = sweep.merge(members)
-    sharing.join(Path(merged.store).expanduser().absolute())
-    return Study(merged, graph, Store(Path(merged.store).expanduser().absolute()))
+    if long := list(names.too_long(merged.name, graph)):
+        raise ConfigError(long)
+    store = place.store(merged.store)
+    sharing.join(store.root)
+    return Study(merged, graph, store)
 
 
 def _site(composed: config.Composed) -> Site:
     if composed.errors:
         raise ConfigError(composed.errors)
     cluster, store = experiment.read_place(composed.config)
-    return Site(cluster, Store(Path(store).expanduser().absolute()))
+    return Site(cluster, place.store(store))
 
 
 def _sweep(command: Command) -> int:
@@ -230,7 +245,7 @@ def _sweep(command: Command) -> int:
     try:
         found = config.sweep(command.overrides, act)
     except config.Unscored as error:
-        print(f"error: {error}; the same command continues the search", file=sys.stderr)
+        _show_errors([f"{error}; the same command continues the search"], [*command.flags])
         return FAILED
     if found is not None:
         study = _study(members)
@@ -257,4 +272,4 @@ def _check_search(command: Command, asked: list[sweep.Member]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start.run(main))

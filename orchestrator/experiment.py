@@ -200,8 +200,8 @@ class _Frame(_Place):
     claims: dict[str, Claim] = Field(default_factory=dict)
     question: str = ""
     protocol: str = ""
-    seed: Annotated[int, Field(ge=0)]
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default_factory=list)
+    seed: contract.Seed
+    seeds: list[contract.Seed] = Field(default_factory=list)
     replicated: list[str] | None = None
     only: list[str]
     base: Any  # a string or a chain

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
-from orchestrator import config, hint, sweep
+from orchestrator import config, hint, place, sweep
 from orchestrator.command import Command, Study
 from orchestrator.experiment import Experiment
 from orchestrator.refusal import ConfigError, instead
-from stages.store import Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +112,7 @@ def _elsewhere(name: str, command: Command) -> _Place:
     overrides = [f"+experiment={name}", *(each for each in command.overrides if not _chooses(each))]
     merged, graph = sweep.merge(sweep.read([config.compose(overrides)]))
     moved = Command(command.verb, command.node, command.flags, overrides)
-    return _Place(merged.name, Study(merged, graph, Store(Path(merged.store).expanduser().absolute())), moved)
+    return _Place(merged.name, Study(merged, graph, place.store(merged.store)), moved)
 
 
 def _side(variant: str, place: _Place, *, qualified: bool) -> Side:

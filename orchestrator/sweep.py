@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator import chains, experiment
+from orchestrator import chains, experiment, place
 from orchestrator.config import Composed
 from orchestrator.experiment import DATA, Difference, Experiment, Seeded
 from orchestrator.graph import Context, Graph, Node
@@ -60,9 +59,11 @@ def read(composed: Sequence[Composed], start: int = 0) -> list[Member]:
     if not errors:
         errors.refuse(_differences(experiments.values()))
     members = []
-    sources = {found.store: Sources(Path(found.store).expanduser().absolute()) for found in experiments.values()}
+    sources: dict[str, Sources] = {}
     for number, found in experiments.items():
         with errors.of(number):
+            if found.store not in sources:
+                sources[found.store] = Sources(place.store(found.store).root)
             graph = chains.expand(found, sources[found.store])
             of, each = every[number]
             members.append(Member(values=each.values, experiment=found, graph=graph, number=of))

@@ -63,6 +63,10 @@ _NOT_STAGES = {
 }
 
 
+#: A seed: what every generator of random numbers takes, numpy's and the trainers' too.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
 class StageError(Exception):
     """A stage cannot go on, and the reason is the user's to mend: shown as one message, without a traceback."""
 

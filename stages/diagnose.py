@@ -45,7 +45,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.contract import Context
+from stages.contract import Context, Seed
 
 VERSION = 1
 MAKES = ("diagnosis",)
@@ -87,7 +87,7 @@ class Config:
     directions: Annotated[int, Field(ge=0)]
     scales: Annotated[list[Positive], Field(min_length=1)]
     sharpness_samples: Annotated[int, Field(ge=0)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
 
 def takes(config: Config) -> tuple[str, ...]:

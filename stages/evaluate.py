@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages import prompts
-from stages.contract import Context
+from stages.contract import Context, Seed
 
 VERSION = 2
 MAKES = ("evaluation",)
@@ -60,7 +60,7 @@ class Config:
     shots: Annotated[int, Field(ge=0)] = 0
     shuffle_choices: Annotated[int, Field(ge=0)] | None = None
     guess: bool = False
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     engine: Literal["vllm", "transformers"]
     dtype: Literal["float32", "bfloat16"]
 

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages import batches
-from stages.contract import Context, Resources
+from stages.contract import Context, Resources, Seed
 
 VERSION = 2
 MAKES = ("checkpoint",)
@@ -99,7 +99,7 @@ class Config:
     adam_beta1: Beta
     adam_beta2: Beta
     gradient_clip: Positive
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     rollout_seeds: Literal["each", "shared"]
     engine: Literal["vllm", "transformers"]
     engine_dtype: Literal["float32", "bfloat16"]

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.contract import Context
+from stages.contract import Context, Seed
 
 VERSION = 1
 MAKES = ("checkpoint",)
@@ -63,7 +63,7 @@ class Config:
         test_problems: problems per benchmark.
     """
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     steps: Count
     batch: Count
     length: Annotated[int, Field(ge=2, le=POSITIONS)]

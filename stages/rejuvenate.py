@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from stages.contract import Context, StageError
+from stages.contract import Context, Seed, StageError
 
 if TYPE_CHECKING:
     from stages.rejuvenation.architecture import Module
@@ -45,7 +45,7 @@ class Config:
     alpha: Annotated[float, Field(ge=0, le=1)]
     rho: Annotated[float, Field(ge=0, le=1)]
     neurons: Literal["attributed", "random"] = "attributed"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     reset_alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     merge: Literal["linear", "slerp", "ties", "dare_linear"] = "linear"
     density: Annotated[float, Field(gt=0, le=1)] | None = None

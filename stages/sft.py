@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from stages import batches
-from stages.contract import Context, Resources
+from stages.contract import Context, Resources, Seed
 
 VERSION = 1
 MAKES = ("checkpoint",)
@@ -61,7 +61,7 @@ class Config:
     max_length: Annotated[int, Field(ge=2)]
     overlong: Literal["cut", "drop", "error"]
     samples: Count | None
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     adam_beta1: Beta
     adam_beta2: Beta
     weight_decay: Annotated[float, Field(ge=0)]

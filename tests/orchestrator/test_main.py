@@ -214,7 +214,7 @@ def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(
 ) -> None:
     (tmp_path / "file").write_text("")
     (message,) = messages(capsys, "+experiment=tiny_math", f"store={tmp_path}/file/store")
-    assert message.startswith(f"store={tmp_path}/file/store: cannot be written: ")
+    assert message.startswith(f"store={tmp_path}/file/store: {tmp_path}/file is a file; allowed: a folder")
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
