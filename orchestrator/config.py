@@ -134,12 +134,13 @@ def members(master: DictConfig, loader: ConfigLoader, chosen: Sequence[Sequence[
     parser = OverridesParser.create()
     task = parser.parse_overrides(list(master.hydra.overrides.task))
     fixed = {override.get_key_element() for override in task if not override.is_sweep_override()}
+    anew = [f"{key}=null" for key in DATA if f"{key}=null" in master.hydra.overrides.task]  # a sweeper drops the first
     composer = _Composer(
         lambda overrides: loader.load_sweep_config(master, overrides), list(master.hydra.overrides.hydra)
     )
     found = []
     for each in chosen:
-        overrides = parser.parse_overrides(list(each))
+        overrides = parser.parse_overrides([*anew, *each])
         varied = [override for override in overrides if override.get_key_element() not in fixed]
         composed = composer.composed([override for override in overrides if override not in varied], varied)
         values = {override.get_key_element(): override.get_value_element_as_str() for override in varied}
@@ -288,7 +289,7 @@ def _replacing(arguments: list[str], overrides: list[Override]) -> list[str]:
         argument: (each.key_or_group, value)
         for argument, each in one.items()
         if each.key_or_group in DATA and each.type == OverrideType.CHANGE
-        if isinstance(value := each.value(), dict) and "path" in value
+        if isinstance(value := each.value(), dict) and not {"path", "hub"}.isdisjoint(map(str, value))
     }
     if not mappings:
         return arguments

@@ -109,6 +109,12 @@ def test_a_mapping_with_a_path_replaces_data_that_a_stage_makes() -> None:
     assert composed("problems={path: a.jsonl}")["problems"] == {"path": "a.jsonl"}
     assert composed("demonstrations={file: data/id.jsonl}")["demonstrations"]["stage"] == "pretrain"
     assert composed("calibration={path: a.jsonl}")["calibration"] == {"path": "a.jsonl"}
+    assert composed("problems={hub: owner/name}")["problems"] == {"hub": "owner/name"}
+    members: list[config.Composed] = []
+    arguments = ["+experiment=smoke", "problems={path: a.jsonl}", "sft.batch=8,16", "demonstrations=b.csv,c.csv"]
+    config.sweep(arguments, lambda found, search: members.extend(found) or [None] * len(found))
+    assert [each.config["problems"] for each in members] == [{"path": "a.jsonl"}] * 4
+    assert [each.config["demonstrations"] for each in members] == ["b.csv", "c.csv"] * 2
     found = config.compose(["+experiment=smoke", "problems={path: a.jsonl}", "sft.bach=1"])
     assert len(found.errors) == 1 and "sft.bach" in found.errors[0]
     read = experiment.read(composed("problems={path: a.jsonl}", "template=evolm"), {})

@@ -398,3 +398,14 @@ def test_words_in_a_csv_that_others_take_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("q,a\nWhich of them?,None\nIts symbol?,NA\n")
     found = [rows.load(source(path, a="{{ a }}")) for path in (tmp_path, tmp_path / "test.csv")]
     assert found == [[{"a": "None"}, {"a": "NA"}]] * 2
+
+
+def test_a_file_of_an_artifact_is_inside_of_it_also_through_links(tmp_path: Path) -> None:
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    (folder / "rows.jsonl").touch()
+    (folder / "link.jsonl").symlink_to(tmp_path / "other.jsonl")
+    assert rows.inside(folder, "rows.jsonl") == folder / "rows.jsonl"
+    for name in ("link.jsonl", "../other.jsonl", "/etc/passwd"):
+        with pytest.raises(StageError, match="not inside of"):
+            rows.inside(folder, name)
