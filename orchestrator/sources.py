@@ -146,7 +146,9 @@ class Sources:
         count = self.remembered(
             f"{path}:{state}:texts {json.dumps(reading)}", lambda: _check_rows(path, reading, where)
         )
-        return Source(name=data.path, path=path, content=found, reading=reading, rows=count)
+        guessed = data.fields is None and fields != columns.usual(key)
+        notes = (f"{where}: {columns.told(fields)}",) if guessed else ()
+        return Source(name=data.path, path=path, content=found, reading=reading, rows=count, notes=notes)
 
     def _said(self, kind: str, file: Path, found: dict[str, Any], prompt: str, key: str, text: str) -> dict[str, str]:
         """What the columns of a file say, or those of the first data file of a folder."""
