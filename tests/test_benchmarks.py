@@ -160,5 +160,5 @@ def test_the_paper_s_numbers(study: experiment.Experiment) -> None:
         "aime24": (32, 30),
         "aime25": (32, 30),
     }
-    groups = {"ID": 5, "OOD": 6, "extra": 2}
+    groups = {"ID": 5, "OOD": 3, "extra": 5}  # boxed letters stand apart from the paper's OOD average
     assert {group: sum(each.group == group for each in study.benchmarks.values()) for group in groups} == groups

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import config, experiment
+from orchestrator import config, experiment, report
 from orchestrator.__main__ import main
+from orchestrator.document import paper
 from tests.orchestrator.test_main import messages
 
 EXPERIMENTS = ("evolm_math", "evolm_alpha", "evolm_rho", "evolm_checkpoints")
-BENCHMARKS = 10
+BENCHMARKS, SETS = 13, 10  # three sets of problems are asked and graded in two ways
 
 Nodes = dict[str, dict[str, Any]]
 
@@ -46,7 +47,7 @@ def plan(*arguments: str) -> Nodes:
 )
 def test_what_each_experiment_has(plans: dict[str, Nodes], name: str, expected: dict[str, int]) -> None:
     """Evaluations are counted in checkpoints, each on all benchmarks; contamination is searched in both data sets."""
-    every = {**expected, "evaluate": expected["evaluate"] * BENCHMARKS, "contamination": 2 * BENCHMARKS}
+    every = {**expected, "evaluate": expected["evaluate"] * BENCHMARKS, "contamination": 2 * SETS}
     assert Counter(node["stage"] for node in plans[name].values()) == every
 
 
@@ -62,7 +63,7 @@ def test_what_all_of_them_have_together(plans: dict[str, Nodes]) -> None:
         "grpo": after_rl,
         "evaluate": (before_rl + after_rl) * BENCHMARKS,
         "diagnose": 9,
-        "contamination": 2 * BENCHMARKS,
+        "contamination": 2 * SETS,
     }
 
 
@@ -115,6 +116,29 @@ def test_table_1_has_what_its_columns_need(plans: dict[str, Nodes]) -> None:
             "evolm_math"
         ].keys()
     assert plans["evolm_math"]["evaluate/ModSFT.math500"]["config"]["k"] == 4  # a gap to pass@4
+
+
+#: OOD sets as the paper grades them, and the same sets with a boxed letter, which are ours.
+OFFICIAL = {"gpqa_official": "gpqa", "arc_chat": "arc", "mmlu_pro_5shot": "mmlu_pro"}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_ood_average_is_of_the_official_graders_and_boxed_letters_stand_apart(name: str) -> None:
+    composed = config.compose([f"+experiment={name}"])
+    read = experiment.read(composed.config, composed.overrides)
+    columns = report.columns_of(read)
+    assert columns["OOD avg"] == [*OFFICIAL]
+    assert {read.benchmarks[boxed].group for boxed in OFFICIAL.values()} == {"extra"}
+    assert [paper.column(each) for each in OFFICIAL] == ["GPQA", "ARC", "MMLU"]
+    assert [paper.column(each) for each in OFFICIAL.values()] == [*OFFICIAL.values()]  # no published number beside them
+    kinds = {each: read.benchmarks[each].evaluate["kind"] for each in (*OFFICIAL, *OFFICIAL.values())}
+    assert kinds == dict(zip(kinds, ["gpqa", "arc", "mmlu_pro", "letter", "letter", "letter"], strict=True))
+
+
+@pytest.mark.parametrize("boxed", OFFICIAL.values())
+def test_a_boxed_set_alone_is_in_the_ood_average_of_any_other_study(boxed: str) -> None:
+    composed = config.compose(["+experiment=tiny_math", f"benchmark=[tiny_sums,{boxed}]"])
+    assert report.columns_of(experiment.read(composed.config, composed.overrides))["OOD avg"] == [boxed]
 
 
 def test_the_alphas_are_without_reset_and_the_rhos_at_one_alpha(plans: dict[str, Nodes]) -> None:

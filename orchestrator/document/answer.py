@@ -54,7 +54,8 @@ def missing(material: Material, again: Again) -> Iterator[Block]:
     )
     yield Command(again.everything())
     for entry in [entry for entry in entries if entry.state in ("failed", "blocked")][:LISTED]:
-        yield Missing(f"{names.full(entry.node)}, {entry.state}", entry.reason)
+        command = again.rows(again.owners.get(entry.node.fingerprint, ()))
+        yield Missing(f"{names.full(entry.node)}, {entry.state}", entry.reason, command)
     groups: dict[tuple[str, ...], list[Node]] = {}
     for entry in entries:
         groups.setdefault(again.owners.get(entry.node.fingerprint, ()), []).append(entry.node)

@@ -18,12 +18,29 @@ from stages import jsonfile
 
 
 class Lacking(Exception):
-    """Something cannot be shown: why, and the nodes that would have to be run for it, if that helps."""
+    """Something cannot be shown, and why.
 
-    def __init__(self, why: str, nodes: Iterable[Node] = ()) -> None:
+    Attributes:
+        nodes: those that would have to be run for it, if that helps.
+        spoilt: folders of artifacts that have to be removed first, since what they hold cannot be used.
+    """
+
+    def __init__(self, why: str, nodes: Iterable[Node] = (), spoilt: Iterable[Path] = ()) -> None:
         super().__init__(why)
         self.why = why
         self.nodes = list(nodes)
+        self.spoilt = list(spoilt)
+
+
+class Unmade(Lacking):
+    """No row of the study makes it, published or not."""
+
+
+def together(absent: Sequence[Lacking], why: str = "") -> Lacking:
+    """What is lacking for several reasons, as one; `why` in place of all of these."""
+    nodes = [node for each in absent for node in each.nodes]
+    said = why or "; ".join(dict.fromkeys(each.why for each in absent))
+    return Lacking(said, nodes, dict.fromkeys(folder for each in absent for folder in each.spoilt))
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class Artifacts:
             node, name, lambda file: [jsonfile.parse(line) for line in jsonfile.text(file).splitlines()]
         )
         if not found or not all(isinstance(row, dict) for row in found):
-            raise Lacking(f"{names.full(node)}: {name} has no rows")
+            raise self.spoilt(node, f"{names.full(node)}: {name} has no rows")
         return found
 
     def columns(self, node: Node, name: str, columns: Sequence[str]) -> dict[str, Any]:
@@ -88,19 +105,24 @@ class Artifacts:
         )
         absent = [column for column in columns if column not in found]
         if absent:
-            raise Lacking(f"{names.full(node)}: {name} has no column {absent[0]}; it is of another version", [])
+            raise self.spoilt(node, f"{names.full(node)}: {name} has no column {absent[0]}; it is of another version")
         if not found[columns[0]]:
-            raise Lacking(f"{names.full(node)}: {name} has no rows")
+            raise self.spoilt(node, f"{names.full(node)}: {name} has no rows")
         return found
+
+    def spoilt(self, node: Node, why: str) -> Lacking:
+        """What to raise where the artifact of a node is there and cannot be used."""
+        folder = self.study.store.find(node.stage, node.fingerprint)
+        return Lacking(why, [node], [] if folder is None else [folder])
 
     def _read(self, node: Node, name: str, read: Callable[[Path], Any]) -> Any:
         folder = self.study.store.find(node.stage, node.fingerprint)
         if folder is None:
             raise Lacking(f"{names.full(node)} is not published", [node])
         if not (folder / name).is_file():
-            raise Lacking(f"{names.full(node)} has no {name}")
+            raise self.spoilt(node, f"{names.full(node)} has no {name}")
         try:
             return read(folder / name)
         except (OSError, ValueError, KeyError) as error:
             lines = str(error).splitlines() or [type(error).__name__]
-            raise Lacking(f"{folder.name}/{name} cannot be read: {lines[0]}") from None
+            raise self.spoilt(node, f"{folder.name}/{name} cannot be read: {lines[0]}") from None

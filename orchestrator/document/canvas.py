@@ -114,7 +114,7 @@ def label(text: str, longest: int = 34) -> str:
 
 
 def style(number: int) -> dict[str, Any]:
-    """Colour, marker and line style of the series with this number; no two of the first dozens have all in common."""
+    """Colour, marker and line style of the series with this number; no two of the first 72 have all in common."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
@@ -123,14 +123,14 @@ def style(number: int) -> dict[str, Any]:
 
 
 #: What bars have beside their colour.
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++")
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 
 
 def bar(number: int) -> dict[str, Any]:
-    """Colour and hatch of the bars with this number; no two of the first dozens have both in common."""
+    """Colour and hatch of the bars with this number; no two of the first 48 have both in common."""
     return {
         "color": COLOURS[number % len(COLOURS)],
-        "hatch": HATCHES[(number + number // len(COLOURS)) % len(HATCHES)],
+        "hatch": HATCHES[(number % len(COLOURS) + number // len(COLOURS)) % len(HATCHES)],
         "edgecolor": PAPER,
         "linewidth": 0.4,
     }

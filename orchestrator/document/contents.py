@@ -20,7 +20,19 @@ from orchestrator.document import (
 )
 from orchestrator.document.again import Again
 from orchestrator.document.artifacts import Artifacts, Lacking
-from orchestrator.document.blocks import Block, Cell, Document, Figure, Folded, Missing, Paragraph, Row, Section, Table
+from orchestrator.document.blocks import (
+    Block,
+    Cell,
+    Command,
+    Document,
+    Figure,
+    Folded,
+    Missing,
+    Paragraph,
+    Row,
+    Section,
+    Table,
+)
 from orchestrator.document.figures import gallery, graph
 from orchestrator.document.material import Material
 from orchestrator.document.rows import Rows
@@ -58,17 +70,26 @@ def _sections(material: Material) -> Iterator[Section]:
     again = Again(material)
     yield Section("answer", "The answer", list(answer.decision(material)))
     yield Section("state", "State of the study", list(answer.missing(material, again)))
-    yield Section("claims", "The paper's claims", list(verdicts.blocks(material.results.claims)))
+    yield Section("claims", "The paper's claims", list(_claims(material, again)))
     yield Section("results", "Results", list(_results(material)))
     yield Section("controls", "Resets and the random control", list(resets.blocks(material, again)))
     yield Section("figures", "Figures of the paper", list(_figures(material, again, gallery.PAPER)))
     yield Section("dynamics", "Sweeps and training dynamics", list(_figures(material, again, gallery.OURS)))
     yield Section("measured", "Everything that was measured", list(_measured(material)))
-    yield Section("cost", "Cost", list(costs.blocks(material)))
+    yield Section("cost", "Cost", list(costs.blocks(material, again)))
     yield Section("recipe", "Recipe", list(recipe.blocks(material)))
     yield Section("graph", "Graph", [graph.picture(material)] if material.entries else [])
-    yield Section("provenance", "Code and machines", list(provenance.blocks(material)))
+    yield Section("provenance", "Code and machines", list(provenance.blocks(material, again)))
     yield Section("protocol", "Protocol", list(_protocol(material)))
+
+
+def _claims(material: Material, again: Again) -> Iterator[Block]:
+    """The verdicts, and the command that makes what is missing for some of them."""
+    claims = material.results.claims
+    yield from verdicts.blocks(claims)
+    if any(each.missing for each in claims):
+        yield Paragraph("What is missing for verdicts is made by")
+        yield Command(again.everything())
 
 
 def _results(material: Material) -> Iterator[Block]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator import names
+from orchestrator.document.again import Again
 from orchestrator.document.blocks import Block, Cell, Folded, Missing, Row, Table
 from orchestrator.document.material import Material
 
@@ -14,7 +15,7 @@ Record = Mapping[str, Any]
 _HEAD = ("nodes", "seconds", "GPU hours", "peak memory, GB", "peak GPU memory, GB")
 
 
-def blocks(material: Material) -> Iterable[Block]:
+def blocks(material: Material, again: Again) -> Iterable[Block]:
     """A row for each stage and one for all, and below it every node."""
     by_stage: dict[str, list[Record]] = {}
     each: list[Row] = []
@@ -25,7 +26,7 @@ def blocks(material: Material) -> Iterable[Block]:
             cells = [_number(_seconds(record), 1), _number(_gpu_hours(record), 2), *_peaks([record])]
             each.append(Row([Cell(names.full(entry.node)), *cells]))
     if not each:
-        return [Missing("Costs", "nothing is published yet")]
+        return [Missing("Costs", "nothing is published yet", again.everything())]
     rows = [Row([Cell(stage), *_together(records)]) for stage, records in by_stage.items()]
     rows.append(Row([Cell("all"), *_together([record for records in by_stage.values() for record in records])]))
     return [

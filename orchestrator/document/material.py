@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.command import Study
 from orchestrator.document import paper
-from orchestrator.document.artifacts import Artifacts, Lacking
+from orchestrator.document.artifacts import Artifacts, Lacking, Unmade, together
 from orchestrator.document.rows import Line, Rows, diagnoses
 from orchestrator.experiment import BASE
 from orchestrator.graph import Node
@@ -52,7 +52,7 @@ class Material:
     results: Results
     entries: list[Entry]
     again: Sequence[str]
-    given: Sequence[str]
+    given: Sequence[str] = ()
 
     @cached_property
     def main(self) -> list[str]:
@@ -71,10 +71,16 @@ class Material:
         return Solved(self.study.graph, self.study.store)
 
     def number(self, name: str) -> int:
-        """Of the colour of a row: the same in every figure, before and after RL."""
-        starts = list(dict.fromkeys(each.removesuffix("+RL") for each in self.main))
-        start = name.removesuffix("+RL")
-        return starts.index(start) if start in starts else len(starts)
+        """Of the colour of a row: the same in every figure, before and after RL; another one for every other row."""
+        return self._numbers[name.removesuffix("+RL")]
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Row before RL -> its number, those that most figures compare first."""
+        sides = [each.checkpoint for each in self.comparisons]  # which a diagnosis may have that is no row
+        names = [*self.main, *self.rows.lines, *sides]
+        starts = dict.fromkeys(name.removesuffix("+RL") for name in names)
+        return {start: number for number, start in enumerate(starts)}
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
@@ -111,7 +117,7 @@ class Material:
         """
         found = [each for each in self.comparisons if each.attributed]
         if not found:
-            raise Lacking("the study has no diagnosis with an attribution")
+            raise Unmade("the study has no diagnosis with an attribution")
         return next((each for each in found if self.artifacts.has(each.node)), found[0])
 
     def sweep(self, stage: str, field: str) -> list[tuple[float, str]]:
@@ -157,6 +163,6 @@ def gather(
             absent.append(error)
     if not found:
         if not absent:
-            raise Lacking(f"the study has no diagnosis of {what}")
-        raise Lacking("; ".join(each.why for each in absent), [node for each in absent for node in each.nodes])
+            raise Unmade(f"the study has no diagnosis of {what}")
+        raise together(absent)
     return found

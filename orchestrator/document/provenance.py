@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from orchestrator.document.again import Again
 from orchestrator.document.blocks import Block, Cell, Missing, Paragraph, Row, Table
 from orchestrator.document.material import Material
 
@@ -15,11 +16,11 @@ Record = Mapping[str, Any]
 TRAINING = ("pretrain", "sft", "grpo")
 
 
-def blocks(material: Material) -> Iterator[Block]:
+def blocks(material: Material, again: Again) -> Iterator[Block]:
     """Commits, machines, packages and repeated attempts; differing commits are said."""
     records = [record for entry in material.entries if (record := material.artifacts.record(entry.node)) is not None]
     if not records:
-        yield Missing("Machines and code", "nothing is published yet")
+        yield Missing("Machines and code", "nothing is published yet", again.everything())
         return
     commits = Counter(map(_commit, records))
     if len({commit for commit in commits if commit != "unknown"}) > 1:

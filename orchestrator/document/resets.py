@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from orchestrator.document.again import Again
 from orchestrator.document.artifacts import Lacking
-from orchestrator.document.blocks import Block, Cell, Folded, Missing, Paragraph, Row, Table
+from orchestrator.document.blocks import Block, Cell, Folded, Paragraph, Row, Table
 from orchestrator.document.material import Material
 
 #: Share of the neurons from which on a reset set is not "very small", as the paper calls its own.
@@ -69,7 +69,8 @@ def blocks(material: Material, again: Again) -> Iterator[Block]:
         except Lacking as error:
             absent.append(again.missing(f"Reset ratios of {name}", error))
         except (AttributeError, KeyError, TypeError, ValueError):
-            absent.append(Missing(f"Reset ratios of {name}", "its summary.json is of another version"))
+            spoilt = material.artifacts.spoilt(line.repair, "its summary.json is of another version")
+            absent.append(again.missing(f"Reset ratios of {name}", spoilt))
     if rows:
         yield Table(
             name="resets",

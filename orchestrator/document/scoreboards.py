@@ -164,8 +164,24 @@ class Boards:
         )
 
     def _beside(self) -> str:
-        """What published values are, where they stand below ours."""
-        return "Published values stand below ours." if self.paper_s else ""
+        """What published values are, where they stand below ours, and how far the same was measured."""
+        if not self.paper_s:
+            return ""
+        official = any(paper.column(name) != name for name in self._of_group("OOD"))
+        prompts = (
+            " OOD sets are graded by official scripts, as the paper says; it does not say how it asked, nor how many "
+            "worked examples it showed: ours are in docs/RECIPE.md."
+        )
+        return f"Published values stand below ours, under what is of the same benchmarks.{prompts if official else ''}"
+
+    def _of_group(self, group: str) -> list[str]:
+        return [name for name, each in self.material.study.experiment.benchmarks.items() if each.group == group]
+
+    def _alike(self, column: str) -> str:
+        """How the paper calls a column of ours, if it is of the same benchmarks there; else empty."""
+        weights = report.weights(report.columns_of(self.material.study.experiment), column)
+        same = paper.benchmarks(column) == {paper.column(name) for name in weights}
+        return paper.column(column) if same else ""
 
     def _present(self, names: Sequence[str]) -> str:
         """The first of these names that is a row of the study; empty if none is."""
@@ -186,7 +202,7 @@ class Boards:
 
     def _published(self, found: Published, line: Line) -> list[Row]:
         """The paper's rows, under the columns that we have of theirs."""
-        places = [found.head.index(name) if name in found.head else None for name in map(paper.column, self.columns)]
+        places = [found.head.index(name) if name in found.head else None for name in map(self._alike, self.columns)]
         rows = []
         for values, gain, behind in ((line.values, None, ""), (line.after, line.gain, "+RL")):
             if values:

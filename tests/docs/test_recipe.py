@@ -45,7 +45,7 @@ PAPER = {
     "rejuvenate.alpha": 0.5,
     "rejuvenate.rho": 0.01,
     **{f"benchmark.{name}.evaluate.k": 32 for name in ("amc23", "aime24", "aime25")},
-    **{f"benchmark.{name}.evaluate.k": 4 for name in ("math500", "minerva", "olympiad", "gpqa", "arc")},
+    **{f"benchmark.{name}.evaluate.k": 4 for name in ("math500", "minerva", "olympiad", "gpqa_official", "arc_chat")},
     "benchmark.gsm8k.evaluate.k": 2,
 }
 

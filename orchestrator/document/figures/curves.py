@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.document import canvas
-from orchestrator.document.artifacts import Lacking
+from orchestrator.document.artifacts import Lacking, Unmade
 from orchestrator.document.blocks import Figure
 from orchestrator.document.material import Material
 from orchestrator.graph import Node
@@ -24,7 +24,7 @@ def checkpoints(material: Material) -> Figure:
     """Figure 5: scores by epochs of SFT, before RL, after RL, and after rejuvenation and RL."""
     series = epochs(material)
     if len(series.get("SFT + RL", ())) < 2:
-        raise Lacking("the study has RL from fewer than two SFT checkpoints of one recipe")
+        raise Unmade("the study has RL from fewer than two SFT checkpoints of one recipe")
     return _scores(
         material,
         "figure05",
@@ -38,7 +38,7 @@ def alpha(material: Material) -> Figure:
     """Ours, table 5 as a picture: the score after RL by the fusion weight."""
     points = material.sweep("rejuvenate", "alpha")
     if not points:
-        raise Lacking("the study does not sweep alpha")
+        raise Unmade("the study does not sweep alpha")
     return _scores(material, "sweep_alpha", "Sweep over α", "fusion weight α", {"after RL": points})
 
 
@@ -46,7 +46,7 @@ def rho(material: Material) -> Figure:
     """Ours, table 6 as a picture: the score after RL by the share of neurons that a target resets."""
     points = [(100 * value, name) for value, name in material.sweep("rejuvenate", "rho")]
     if not points:
-        raise Lacking("the study does not sweep rho")
+        raise Unmade("the study does not sweep rho")
     return _scores(material, "sweep_rho", "Sweep over ρ", "reset percentage ρ (%)", {"after RL": points})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.document import canvas
-from orchestrator.document.artifacts import Lacking
+from orchestrator.document.artifacts import Lacking, Unmade, together
 from orchestrator.document.blocks import Figure
 from orchestrator.document.material import MOST, Material
 from orchestrator.document.rows import Line
@@ -35,7 +35,7 @@ def gradients(material: Material) -> Figure:
         for title, of in panels.items()
     }
     if not any(values for panel in numbers.values() for values in panel.values()):
-        raise Lacking("no RL run has recorded gradient norms or distances")
+        raise Lacking("no RL run has recorded gradient norms or distances: they are of an earlier version")
 
     def paint(drawing: Any) -> None:
         for axes, (title, panel) in zip(drawing.subplots(1, 2), numbers.items(), strict=True):
@@ -158,8 +158,9 @@ def _runs(
                 absent.append(error)
     found = {name: seeds for name, seeds in found.items() if seeds}
     if not found:
-        why = absent[0].why if absent else f"the study has no {what}"
-        raise Lacking(why, [node for each in absent for node in each.nodes])
+        if not absent:
+            raise Unmade(f"the study has no {what}")
+        raise together(absent, absent[0].why)
     return found
 
 

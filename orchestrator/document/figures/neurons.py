@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.document import canvas
-from orchestrator.document.artifacts import Lacking
+from orchestrator.document.artifacts import Lacking, Unmade
 from orchestrator.document.blocks import Figure
 from orchestrator.document.material import Material
 
@@ -144,7 +144,7 @@ def _reset(material: Material) -> tuple[str, dict[str, float]]:
         if (line := lines[0]).repair is not None and line.repaired("neurons") == "attributed" and line.repaired("rho")
     ]
     if not rows:
-        raise Lacking("no row of the study resets neurons by attribution")
+        raise Unmade("no row of the study resets neurons by attribution")
     open_ = [node for _, node in rows if node is not None and not material.artifacts.has(node)]
     for name, node in rows:
         if node is not None and material.artifacts.has(node):
@@ -152,7 +152,8 @@ def _reset(material: Material) -> tuple[str, dict[str, float]]:
             try:
                 return name, {module: each["reset_ratio"] for module, each in summary["modules"].items()}
             except (KeyError, TypeError, AttributeError):
-                raise Lacking(f"{name}: its summary.json has no reset ratios of modules") from None
+                why = f"{name}: its summary.json has no reset ratios of modules"
+                raise material.artifacts.spoilt(node, why) from None
     raise Lacking(f"{rows[0][0]} is not rejuvenated yet", open_[:1])
 
 

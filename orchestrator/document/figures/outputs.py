@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.document import canvas
-from orchestrator.document.artifacts import Lacking
 from orchestrator.document.blocks import Figure
 from orchestrator.document.material import Material, gather
 
@@ -61,7 +60,8 @@ def entropies(material: Material) -> Figure:
     found = material.artifacts.columns(compared.node, "targets.parquet", columns)
     before, after = (found[name] for name in columns)
     if len(before) != len(after):
-        raise Lacking(f"{compared.name}: targets.parquet has columns of two lengths")
+        why = f"{compared.name}: targets.parquet has columns of two lengths"
+        raise material.artifacts.spoilt(compared.node, why)
     pairs = sorted(zip(before, after, strict=True))
 
     def paint(drawing: Any) -> None:

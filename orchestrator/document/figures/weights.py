@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.document import canvas
-from orchestrator.document.artifacts import Lacking
+from orchestrator.document.artifacts import Lacking, Unmade, together
 from orchestrator.document.blocks import Figure
 from orchestrator.document.material import Comparison, Material, gather
 
@@ -170,8 +170,9 @@ def _maps(material: Material, place: Place) -> tuple[str, dict[str, dict[str, li
             except Lacking as error:
                 absent.append(error)
     if not rows:
-        why = "; ".join(each.why for each in absent) or "the study has no diagnosis of a checkpoint against the base"
-        raise Lacking(why, [node for each in absent for node in each.nodes])
+        if not absent:
+            raise Unmade("the study has no diagnosis of a checkpoint against the base")
+        raise together(absent)
     return name, rows
 
 
@@ -180,7 +181,7 @@ def _cells(material: Material, comparison: Comparison, place: Place) -> tuple[st
     found = material.artifacts.columns(comparison.node, "maps.parquet", columns)
     named = {_layer(name): number for number, name in enumerate(found["tensor"]) if f".{place.kind}.weight" in name}
     if not named:
-        raise Lacking(f"{comparison.name} has no {place.kind}.weight")
+        raise material.artifacts.spoilt(comparison.node, f"{comparison.name} has no {place.kind}.weight")
     number = named[max(named) if place.last else min(named)]
     height, width, flat = (found[name][number] for name in columns[1:])
     lines = [flat[row * width : (row + 1) * width] for row in range(height)]
