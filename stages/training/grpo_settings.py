@@ -20,6 +20,7 @@ def arguments(config: Config, context: Context) -> GRPOConfig:
         num_train_epochs=1,  # the data set holds the problems of all rollouts, in order
         shuffle_dataset=False,
         num_generations=config.completions,
+        per_device_train_batch_size=config.completions,  # TRL checks this one; `_divide` sets what is used
         max_completion_length=config.max_new_tokens,
         temperature=config.temperature,  # of the log-probabilities that are trained on, too
         top_p=config.top_p,

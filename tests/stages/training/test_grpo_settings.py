@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer
 from trl import GRPOTrainer, SFTTrainer
 
@@ -26,6 +27,17 @@ def test_the_papers_step_is_four_optimizer_steps_of_128_prompts(tmp_path: Path) 
     assert settings.steps_per_generation == 4 * settings.gradient_accumulation_steps
     assert (settings.loss_type, settings.scale_rewards, settings.delta) == ("grpo", "group", 3.0)
     assert not settings.use_bias_correction_kl and not settings.vllm_importance_sampling_correction
+
+
+@pytest.mark.parametrize("completions", [2, 3, 5, 8, 12, 16, 64])
+def test_a_group_has_any_number_of_completions(tmp_path: Path, completions: int) -> None:
+    """TRL checks that its own default batch, of 8, holds whole groups; what is used here always does."""
+    context = Context(
+        inputs={}, work=tmp_path, output=tmp_path, resources=Resources(), progress=Progress(tmp_path / "p")
+    )
+    settings = arguments(config(prompts=4, mini_batch=2, completions=completions), context)
+    assert settings.generation_batch_size == 4 * completions
+    assert settings.per_device_train_batch_size * settings.gradient_accumulation_steps == 2 * completions
 
 
 def test_norms_and_biases_do_not_decay_as_the_recipe_says() -> None:
