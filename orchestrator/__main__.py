@@ -91,7 +91,7 @@ def plan_verb(study: Study, command: Command) -> int:
         return DONE
     entries = plan.make(study.graph, study.store)
     found = verdict.on_plan(entries, study)
-    noted = notes.of(entries, study)
+    noted = [*verdict.notes(found), *notes.of(entries, study)]
     if command.as_json:
         ahead = {"cost": outlook.as_json(found), "notes": noted}
         print(json.dumps({**plan.as_json(entries, study.graph), **ahead}))

@@ -69,8 +69,8 @@ def retry_verb(study: Study, command: Command) -> int:
 def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
     """Refuse what cannot work before anything is spent; tell what will be made again."""
     notify.check()
-    verdict.on_start(entries, study)
-    for note in notes.of(entries, study):
+    found = verdict.on_start(entries, study)
+    for note in [*verdict.notes(found), *notes.of(entries, study)]:
         _say(f"note: {note}")
 
 

@@ -39,7 +39,7 @@ class Source:
 
     `revision` is the branch, tag or commit that was asked for. `unresolved` says why the content is not known (no
     network, no access); the fingerprint is then provisional. `rows` is how many it has, where all were looked at;
-    `notes` are what is to be said of them.
+    `notes` are what is to be said of them. `key` is what names it in the config, for messages about a model.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Source:
     unresolved: str | None = None
     rows: int | None = None
     notes: tuple[str, ...] = ()
+    key: str = ""
 
     stage = "source"
 
@@ -99,7 +100,7 @@ class Sources:
         path = path / "model" if (path / "model" / "config.json").is_file() else path
         if not (path / "config.json").is_file() or not any(path.glob("*.safetensors")):
             raise ConfigError([f"{key}={text!r}: no checkpoint there; expected config.json and *.safetensors"])
-        return Source(name=text, path=path, content={"files": content.of_folder(path, self._memory)})
+        return Source(name=text, path=path, content={"files": content.of_folder(path, self._memory)}, key=key)
 
     def data(self, data: Data, key: str, origin: Node | None, prompt: str = "{{ question }}") -> Source:
         """The data source that `key` describes; `origin` is the node of `data.stage`, if it names one.

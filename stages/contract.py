@@ -50,16 +50,20 @@ _NOT_STAGES = {
     "batches",
     "content",
     "contract",
+    "headers",
     "hub",
     "identity",
     "jsonfile",
     "lifeline",
+    "model_config",
     "problems",
     "progress",
     "prompts",
     "rows",
     "saved",
     "store",
+    "tokenizer_files",
+    "weight_files",
 }
 
 

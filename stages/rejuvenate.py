@@ -74,7 +74,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 
     linear = config.merge == "linear"
     merge = None if linear else merging.load(config.merge, config.alpha, config.density, config.seed)
-    pair = compatibility.open_pair(context.inputs["base"], context.inputs["checkpoint"])
+    pair = compatibility.open_pair(context.inputs["base"], context.inputs["checkpoint"], neurons=config.rho > 0)
     chosen, ties = _chosen(config, context, pair.modules)
 
     def tick(done: int, total: int) -> None:

@@ -106,9 +106,12 @@ def test_models_that_do_not_match_are_refused_one_message_a_difference(
     other = tiny_models.base(folder / "other", "qwen2")
     said = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**said, "hidden_act": "gelu"}))
-    assert main([*command(folder), f'base="{other}"']) == 1
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "error: attribute/Rejuvenated: config hidden_act: 'gelu' in the base, 'silu' in the checkpoint" in errors
+    assert main([*command(folder), f'base="{other}"']) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert error.startswith(
+        f"error: base={other} and checkpoint={folder}/sft: their config.json say that equal weights"
+    )
+    assert "(config hidden_act: 'gelu' in the base, 'silu' in the checkpoint)" in error
 
 
 def test_everything_that_is_missing_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,42 +6,35 @@ its tokenizer, so those of a node are those at the root of its chain.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.forecast import shape
+from orchestrator.forecast import shape, tensors
 from orchestrator.forecast.shape import Shape
 from orchestrator.graph import Node
 from orchestrator.sources import Source
-from stages import content, hub
+from stages import content, hub, model_config, tokenizer_files, weight_files
 from stages.contract import StageError
 from stages.hub import Repository
 from stages.store import Store, stamp
+from stages.tokenizer_files import TokenizerFiles
 
 #: The kinds of input that are a model, that of which a node has the shape first.
 MODELS = ("checkpoint", "reference", "base")
 
+#: Files that decide whether a folder is refused, by suffix; and a name that changes when the rules do.
+_LOOKED_AT = (".safetensors", ".json", ".bin", ".model", ".txt", ".jinja", ".tiktoken")
+_RULES = "checkpoint files 1"
+
+#: The dtypes of tensors that can be fused: in float32 their values are exact.
+_FUSED = ("F32", "BF16", "F16")
+
 #: Fields of a config.json that are token ids.
 _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokenizer:
-    """What is known of a tokenizer.
-
-    Attributes:
-        learned: the largest id of its vocabulary, None if that is not known.
-        added: tokens that were added to it -> id. One such as `<|im_start|>` is one token wherever it stands; anything
-            else may be split.
-        ends: those of the added tokens that end or pad a sequence.
-    """
-
-    learned: int | None
-    added: Mapping[str, int]
-    ends: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,19 +43,42 @@ class Checkpoint:
 
     Attributes:
         name: a folder or a hub id, as the config has it, or the node that makes it.
+        key: what names it in the config, if anything does.
         dtype: of its weights.
         ids: the special tokens of its config: field -> token id.
+        family: its model_type.
+        function: what its config says of what its weights compute (`stages.model_config`).
+        endless: whether it is known that its tokenizer has no eos.
+        head_width: of an attention head, where its config says it, whatever the family.
         unknown: why its shape is not known.
-        refused: why it cannot be read at all.
+        refused: why it cannot be read at all, or what is wrong with its files.
+        unfused: why its tensors cannot be fused, or compared one by one.
+        unnamed: why its neurons are not found by the names of its tensors.
     """
 
     name: str
+    key: str = ""
     shape: Shape | None = None
     dtype: str | None = None
-    tokenizer: Tokenizer | None = None
+    tokenizer: TokenizerFiles | None = None
     ids: Mapping[str, int] = field(default_factory=dict)
+    family: str | None = None
+    function: Mapping[str, Any] = field(default_factory=dict)
+    endless: bool = False
+    head_width: int | None = None
     unknown: str = ""
     refused: str = ""
+    unfused: str = ""
+    unnamed: str = ""
+
+    @property
+    def positions(self) -> int | None:
+        return None if self.shape is None else self.shape.positions
+
+    @property
+    def given(self) -> str:
+        """`base=FOLDER`, or its name where no key gives it."""
+        return f"{self.key}={self.name}" if self.key else self.name
 
 
 class Checkpoints:
@@ -106,12 +122,19 @@ class Checkpoints:
         folder = self._store.find(node.stage, node.fingerprint)
         if folder is not None:
             return self._read(name, folder / "model")
-        return Checkpoint(name=name, shape=shape.of_pretraining(node.config), dtype="float32")
+        made = shape.of_pretraining(node.config)
+        return Checkpoint(name=name, shape=made, dtype="float32", family="llama", head_width=made.head_width)
 
     def _outside(self, source: Source) -> Checkpoint:
         """A folder, or a repository of the hub at its commit."""
         if source.path is not None:
-            return self._read(source.name, source.path)
+            found = self._read(source.name, source.path)
+            tokenizer = found.tokenizer
+            endless = tokenizer is not None and tokenizer.plain and tokenizer.eos is None
+            told = self._files(source, source.path)
+            refused, unfused, unnamed = (told.get(name, "") for name in ("refused", "unfused", "unnamed"))
+            found = replace(found, refused=refused, unfused=unfused, unnamed=unnamed)
+            return replace(found, key=source.key, endless=endless)
         commit = source.content.get("commit")
         if source.hub is None or commit is None:
             return Checkpoint(name=source.name, unknown="its commit is not known")
@@ -140,41 +163,89 @@ class Checkpoints:
             dtype=dtype if dtype in shape.BYTES else None,
             tokenizer=self._tokenizer(folder),
             ids={each: max(ids) for each in _IDS if (ids := _token_ids(config.get(each)))},
+            family=said if isinstance(said, str) else None,
+            function=model_config.function(config),
+            head_width=found.head_width if found else _head_width(config),
             unknown=unknown,
         )
 
-    def _tokenizer(self, folder: Path) -> Tokenizer | None:
-        """What tokenizer.json and tokenizer_config.json say; None if there is neither."""
-        files = [file for name in hub.DESCRIBING[1:] if (file := folder / name).is_file()]
-        if not files:
+    def _files(self, source: Source, folder: Path) -> dict[str, str]:
+        """What its files tell, by field; where nothing is wrong with them, it is remembered while they are the same."""
+        files = [file for file in sorted(folder.iterdir()) if file.name.endswith(_LOOKED_AT) and file.is_file()]
+        known = ":".join([str(folder), *(f"{file.name}:{stamp(file.stat())}" for file in files), _RULES])
+        known = hashlib.sha256(known.encode()).hexdigest()
+        told: dict[str, str] | None = self._memory.get(known)
+        if told is not None:
+            return told
+        try:
+            told = _told(folder)
+        except StageError as error:
+            wrong = str(error).removeprefix(f"{folder}: ").removeprefix(f"{folder}/")
+            return {"refused": f"{source.key}={source.name}: {wrong}"}
+        self._memory.put(known, told)
+        return told
+
+    def _tokenizer(self, folder: Path) -> TokenizerFiles | None:
+        """What the files of a tokenizer say; None if there are none."""
+        files = [file for name in tokenizer_files.FILES if (file := folder / name).is_file()]
+        if not any(file.name in tokenizer_files.FILES[:2] for file in files):
             return None
-        known = ":".join([*(f"{file}:{stamp(file.stat())}" for file in files), "tokenizer"])
+        known = ":".join([*(f"{file}:{stamp(file.stat())}" for file in files), "tokenizer files"])
         found = self._memory.get(known)
         if found is None:
-            found = _read_tokenizer(folder)
+            found = asdict(tokenizer_files.read(folder))
             self._memory.put(known, found)
-        return Tokenizer(learned=found["learned"], added=found["added"], ends=frozenset(found["ends"]))
+        return TokenizerFiles(**found)
 
 
-def _read_tokenizer(folder: Path) -> dict[str, Any]:
-    """The largest id of the vocabulary, if it is there; the added tokens; and which of them end or pad."""
-    whole, settings = _object(folder / "tokenizer.json"), _object(folder / "tokenizer_config.json")
-    listed, numbered = whole.get("added_tokens"), settings.get("added_tokens_decoder")
-    tokens = list(listed) if isinstance(listed, list) else []
-    for id, each in numbered.items() if isinstance(numbered, dict) else ():
-        tokens += [{**each, "id": int(id)}] if isinstance(each, dict) and id.isdigit() else []
-    known = [each for each in tokens if isinstance(each, dict) and isinstance(each.get("id"), int)]
-    added = {each["content"]: each["id"] for each in known if isinstance(each.get("content"), str)}
-    model = whole.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    ids: list[int] = []
-    if isinstance(vocabulary, dict):
-        ids = [id for id in vocabulary.values() if isinstance(id, int)]
-    elif isinstance(vocabulary, list):  # of a unigram model: an id is a place
-        ids = [len(vocabulary) - 1]
-    named = [settings.get("eos_token"), settings.get("pad_token")]
-    texts = [each.get("content") if isinstance(each, dict) else each for each in named]
-    return {"learned": max(ids, default=None), "added": added, "ends": [text for text in texts if text in added]}
+def _told(folder: Path) -> dict[str, str]:
+    """What the headers of a folder tell of what can be done with it: `unfused` and `unnamed`.
+
+    Raises:
+        StageError: what keeps it from being loaded as it is meant.
+    """
+    weight_files.refuse_pointers(folder)
+    config = weight_files.config(folder)
+    for name in tokenizer_files.FILES[:2]:
+        if (folder / name).is_file() and (why := _no_object(folder / name)) is not None:
+            raise StageError(f"{folder / name}: {why}; take it from the model that the weights are of")
+    weight_files.refuse_adapter(folder)
+    usual = any((folder / name).is_file() for name in (weight_files.SINGLE, weight_files.INDEX))
+    if not usual and any((folder / name).is_file() for name in weight_files.PICKLED):
+        return {"unfused": "has pickled weights; only safetensors are read"}  # which transformers loads
+    found = weight_files.find(folder)
+    why = tensors.wrong(config, {name: tensor.shape for name, tensor in found.tensors.items()})
+    if why is not None:
+        raise StageError(f"{found.index or found.files[0]}: {why}")
+    told = {}
+    if config.get("quantization_config"):
+        told["unfused"] = "is quantised (quantization_config)"
+    elif odd := sorted({each.dtype for each in found.tensors.values()} - {*_FUSED}):
+        told["unfused"] = f"has tensors of dtype {', '.join(odd)}; allowed: {', '.join(_FUSED)}"
+    if not any(name.startswith("model.") for name in found.tensors):
+        told["unnamed"] = (
+            "has the names that the class of the base model saves, without `model.`; load it with AutoModelForCausalLM "
+            "and save it again"
+        )
+    return told
+
+
+def _no_object(file: Path) -> str | None:
+    """Why a file has no JSON object; None if it has."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return f"not readable JSON ({error})"
+    return None if isinstance(found, dict) else f"{type(found).__name__}; expected a JSON object"
+
+
+def _head_width(config: Mapping[str, Any]) -> int | None:
+    """Width of an attention head, as a config of any family says it."""
+    try:
+        said = config.get("head_dim")
+        return int(said) if said else int(config["hidden_size"]) // int(config["num_attention_heads"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
 
 
 def _token_ids(value: Any) -> list[int]:

@@ -11,13 +11,14 @@ from orchestrator.forecast.outlook import Forecast, Outlook
 from orchestrator.names import full
 from orchestrator.refusal import ConfigError
 from stages import contract
+from stages.generation import vllm_environment
 
 
 def errors(outlook: Outlook) -> list[str]:
     """Everything that keeps a node of this plan from running, each once."""
     found: dict[str, None] = {}
     for each in outlook.to_run:
-        found |= dict.fromkeys([*_processes(each, outlook.cluster), *_positions(each)])
+        found |= dict.fromkeys([*_processes(each, outlook.cluster), *_positions(each), *_heads(each)])
     found |= dict.fromkeys(_memory(outlook.to_run, outlook.cluster))
     return list(found)
 
@@ -53,6 +54,20 @@ def _positions(each: Forecast) -> Iterator[str]:
     if stage == "evaluate" and config["max_new_tokens"] >= positions:
         lower = f"they leave no room for a prompt; allowed: below {positions}"
         yield f"evaluate.max_new_tokens={config['max_new_tokens']}: {has}, and {lower}"
+
+
+def _heads(each: Forecast) -> Iterator[str]:
+    """Heads of a width that vLLM has no kernel for where there is no GPU."""
+    root, stage = each.checkpoint, each.node.stage
+    if root is None or root.head_width is None or each.node.config.get("engine") != "vllm" or each.place.held:
+        return
+    if root.head_width not in vllm_environment.CPU_HEADS:
+        allowed = ", ".join(map(str, vllm_environment.CPU_HEADS))
+        made = "set pretrain.width and pretrain.heads so that width / heads is one of them, or " if not root.key else ""
+        yield (
+            f"{stage}.engine=vllm: on a CPU vLLM has no attention for heads of {root.head_width}, which {root.given} "
+            f"has; allowed: {allowed}; {made}set {stage}.engine=transformers, or give {stage} a GPU (cluster)"
+        )
 
 
 def _memory(about: Iterable[Forecast], cluster: Cluster) -> Iterator[str]:

@@ -9,6 +9,20 @@ from dataclasses import fields
 from orchestrator.forecast.checkpoint import MODELS, Checkpoint, Checkpoints
 from orchestrator.graph import Node
 from orchestrator.sources import Source
+from stages import model_config
+from stages.rejuvenation import architecture
+
+#: Stages that know the neurons of some families alone, and those that take two models for states of one.
+_ATTRIBUTED, _FUSED = ("attribute", "diagnose"), ("attribute", "rejuvenate")
+
+#: Stages in which every response ends with an eos.
+_ENDING = ("sft", "attribute", "diagnose", "grpo")
+
+#: Fields of a config that are the shape.
+_SHAPES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "tie_word_embeddings", "attention_bias", "mlp_bias"),
+)
 
 #: What stands for something in a Jinja template, and what templates write that is to be one token.
 _FILLED, _SPECIAL = re.compile(r"{{.*?}}|{%.*?%}|{#.*?#}", re.DOTALL), re.compile(r"<\|[^<>|\s]+\|>")
@@ -22,7 +36,21 @@ def errors(nodes: Iterable[Node], checkpoints: Checkpoints) -> list[str]:
         if root is None:
             continue
         found |= dict.fromkeys([*_unreadable(node, checkpoints), *_pairs(node, checkpoints)])
-        found |= dict.fromkeys([*_tokens(root), *_templates(node, root)])
+        found |= dict.fromkeys([*_families(node, root), *_functions(node, checkpoints)])
+        found |= dict.fromkeys([*_ends(node, root), *_tokens(root), *_templates(node, root)])
+    return list(found)
+
+
+def notes(nodes: Iterable[Node], checkpoints: Checkpoints) -> list[str]:
+    """Where two states of one model differ in what harms nobody, each once."""
+    found: dict[str, None] = {}
+    for node in nodes:
+        if node.stage in _FUSED and {"base", "checkpoint"} <= node.inputs.keys():
+            base, mine = (checkpoints.root(node.inputs[kind]) for kind in ("base", "checkpoint"))
+            pairs = {"positions": (base.positions, mine.positions), "dtype": (base.dtype, mine.dtype)}
+            said = [f"{n} {a} and {b}" for n, (a, b) in pairs.items() if a != b and None not in (a, b)]
+            if said:
+                found[f"{base.given} and {mine.given} have {', '.join(said)}: what is made has the latter's"] = None
     return list(found)
 
 
@@ -33,6 +61,10 @@ def _unreadable(node: Node, checkpoints: Checkpoints) -> Iterator[str]:
             root = checkpoints.root(node.inputs[kind])
             if root.refused:
                 yield root.refused
+            elif root.unfused and node.stage in (*_FUSED, *_ATTRIBUTED):
+                yield f"{root.given}: {root.unfused} ({', '.join(dict.fromkeys((*_FUSED, *_ATTRIBUTED)))})"
+            elif root.unnamed and node.stage in _ATTRIBUTED and root.family in architecture.FAMILIES:
+                yield f"{root.given}: {root.unnamed} ({' and '.join(_ATTRIBUTED)} look for model.layers)"
 
 
 def _pairs(node: Node, checkpoints: Checkpoints) -> Iterator[str]:
@@ -51,6 +83,51 @@ def _pairs(node: Node, checkpoints: Checkpoints) -> Iterator[str]:
             yield f"{mine.name} and {other.name}: not two states of one model ({differs}); name two that are"
 
 
+def _families(node: Node, root: Checkpoint) -> Iterator[str]:
+    """A model whose neurons attribution does not know; fusion alone needs none."""
+    if node.stage not in _ATTRIBUTED or root.family is None or root.family in architecture.FAMILIES:
+        return
+    yield (
+        f"{root.given}: model_type {root.family!r}, whose neurons {' and '.join(_ATTRIBUTED)} do not know; allowed: "
+        f"{', '.join(architecture.FAMILIES)}; any family: SFT, RL, evaluation, and fusion alone (rejuvenate.rho=0), in "
+        "chains without attribute (only=[...]) and without diagnoses (~diagnoses)"
+    )
+
+
+def _functions(node: Node, checkpoints: Checkpoints) -> Iterator[str]:
+    """A base and a checkpoint whose equal weights compute different things: a result has the checkpoint's config."""
+    if node.stage not in _FUSED or not {"base", "checkpoint"} <= node.inputs.keys():
+        return
+    base, mine = (checkpoints.root(node.inputs[kind]) for kind in ("base", "checkpoint"))
+    if not base.function or not mine.function:
+        return
+    known = base.family in architecture.FAMILIES and mine.family in architecture.FAMILIES
+    shapes = base.shape is not None and mine.shape is not None
+    differs = [
+        line
+        for line in model_config.differences(base.function, mine.function, complete=known)
+        if not (shapes and line.split()[1].rstrip(":") in _SHAPES)  # said as the shapes that they are
+    ]
+    if differs:
+        yield (
+            f"{base.given} and {mine.given}: their config.json say that equal weights compute different things "
+            f"({'; '.join(differs)}); name two states of one model, or correct the one that is wrong"
+        )
+
+
+def _ends(node: Node, root: Checkpoint) -> Iterator[str]:
+    """A tokenizer without an eos, where responses are trained on, attributed, or padded."""
+    if not root.endless or root.tokenizer is None:
+        return
+    if node.stage in _ENDING:
+        why = f"with which every response ends ({', '.join(_ENDING[:-1])} and {_ENDING[-1]} need it)"
+    elif node.config.get("engine") == "transformers" and root.tokenizer.pad is None:
+        why = f"nor a pad token, without which {node.stage} cannot generate with transformers"
+    else:
+        return
+    yield f"{root.given}: its tokenizer has no eos, {why}; name one in tokenizer_config.json (eos_token)"
+
+
 def _tokens(root: Checkpoint) -> Iterator[str]:
     """Token ids that the embedding has no row for."""
     if root.shape is None:
@@ -62,10 +139,10 @@ def _tokens(root: Checkpoint) -> Iterator[str]:
             f"{root.name}: its tokenizer has ids up to {tokenizer.learned:,}, its embedding {rows:,} rows: they are of "
             "two models; put the tokenizer beside the weights that these were trained with"
         )
-    for token in sorted(tokenizer.ends) if tokenizer is not None else ():
-        if tokenizer is not None and tokenizer.added[token] >= rows:
+    for token, id in sorted(tokenizer.ids.items()) if tokenizer is not None else ():
+        if id >= rows:
             yield (
-                f"{root.name}: its tokenizer ends or pads with {token} (id {tokenizer.added[token]}), for which its "
+                f"{root.name}: its tokenizer ends or pads with {token} (id {id}), for which its "
                 f"embedding of {rows:,} rows has none; name another one in tokenizer_config.json"
             )
     for field, id in root.ids.items():

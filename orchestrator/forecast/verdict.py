@@ -40,6 +40,11 @@ def on_start(entries: Sequence[Entry], study: Study) -> Outlook:
     return found
 
 
+def notes(found: Outlook) -> list[str]:
+    """What is odd about a plan, and harmless."""
+    return mismatch.notes([each.node for each in found.to_run], found.checkpoints)
+
+
 def _wrong(found: Outlook, study: Study) -> list[str]:
     nodes = [each.node for each in found.to_run]
     return [

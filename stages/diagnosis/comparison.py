@@ -88,7 +88,7 @@ def _prepare(config: Config, context: Context) -> _Task:
     Raises:
         StageError: they do not match each other or the config.
     """
-    pair = compatibility.open_pair(context.inputs["reference"], context.inputs["checkpoint"])
+    pair = compatibility.open_pair(context.inputs["reference"], context.inputs["checkpoint"], fused=False)
     if config.top > pair.config.vocab_size:
         raise StageError(f"diagnose.top: {config.top}; allowed: at most the vocabulary, {pair.config.vocab_size}")
     attributed = None

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from stages.contract import StageError
 from stages.diagnosis.change import Moments, SpikeMap, edge, histogram
+from stages.headers import Stored
 from stages.rejuvenation import lanes
 from stages.rejuvenation.compatibility import Pair
 from stages.rejuvenation.lanes import Buffers
-from stages.rejuvenation.weights import Stored, largest_block, not_finite, row_blocks
+from stages.rejuvenation.weights import largest_block, not_finite, row_blocks
 
 WEIGHTS = "weights.parquet"
 CHANGES = "changes.parquet"

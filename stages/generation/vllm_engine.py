@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from vllm import LLM, SamplingParams
 from vllm.outputs import CompletionOutput
 
+from stages import weight_files
 from stages.contract import Input, StageError
 from stages.generation.engine import Completion, Engine, Sampling, decode, end_ids, prompt_seed, until_stop
+from stages.modeling import loading
 from stages.modeling.checkpoint import DTYPES, device, load_tokenizer
 
 #: Sequences decoded together on a CPU; more are not faster there.
@@ -140,7 +144,38 @@ class VllmEngine(Engine):
 def start(
     source: Input, *, dtype: str, positions: int | None = None, sequences: int | None = None, **options: Any
 ) -> LLM:
-    """Start an engine: `positions` bounds prompt and completion together, `sequences` how many are decoded at once."""
+    """Start an engine: `positions` bounds prompt and completion together, `sequences` how many are decoded at once.
+
+    Raises:
+        StageError: vLLM refuses the checkpoint, or would leave something out of it without a word.
+    """
+    if source.path is not None:
+        loading.check_headers(Path(source.model))
+    with _read_by_vllm(source) as model:
+        return _start(model, dtype, positions, sequences, options)
+
+
+@contextmanager
+def _read_by_vllm(source: Input) -> Iterator[Input]:
+    """The source with the files of its checkpoint alone: without an index vLLM reads all weights that it finds."""
+    folder = Path(source.model)
+    if source.path is None or loading.pickled(folder):
+        yield source
+        return
+    found = weight_files.find(folder)
+    foreign = {file.name for file in folder.glob("*.safetensors")} - {file.name for file in found.files}
+    foreign |= {weight_files.INDEX} if found.index is None else set()
+    if not any((folder / name).is_file() for name in foreign):
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as place:
+        for file in folder.iterdir():
+            if file.name not in foreign:
+                (Path(place) / file.name).symlink_to(file.absolute())
+        yield replace(source, path=Path(place))
+
+
+def _start(source: Input, dtype: str, positions: int | None, sequences: int | None, options: Mapping[str, Any]) -> LLM:
     settings: dict[str, Any] = {
         "model": source.model,
         "tokenizer_revision": source.revision,

@@ -16,6 +16,9 @@ _VARIABLES = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
 
+#: Widths of an attention head that vLLM 0.32 has a kernel for on a CPU (`CPUAttentionBackend`).
+CPU_HEADS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+
 
 def prepare() -> None:
     """Set what the user has not set. Called before anything imports vllm, as TRL's GRPOTrainer does too."""

@@ -10,22 +10,18 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
+from stages import model_config
 from stages.contract import Input, StageError
+from stages.headers import Stored
 from stages.modeling import checkpoint as checkpoints
+from stages.modeling import loading
 from stages.rejuvenation import architecture, vocabulary
-from stages.rejuvenation.weights import DTYPES, EMBEDDING, NORM, UNEMBEDDING, Stored, Weights
+from stages.rejuvenation.weights import DTYPES, EMBEDDING, NORM, UNEMBEDDING, Weights
 
-#: Fields of a config that change what equal shapes mean.
-_SAME_CONFIG = (
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "hidden_act",
-    "tie_word_embeddings",
+#: Fields of a config that say which tensors there are: of two models that are compared, not fused, these must agree.
+_SHAPES = (
+    *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "hidden_act", "tie_word_embeddings"),
 )
 
 #: Files of a checkpoint that are read or kept: weights, configs, tokenizer.
@@ -37,7 +33,10 @@ _LISTED = 8
 
 @dataclass(frozen=True)
 class Pair:
-    """A base and the checkpoint that was trained from it, found to match. `modules`: where their neurons are."""
+    """A base and the checkpoint that was trained from it, found to match.
+
+    `modules`: where their neurons are; none of a family in which that is not known.
+    """
 
     base: Weights
     checkpoint: Weights
@@ -48,24 +47,31 @@ class Pair:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The checkpoint's, which fusion does not need: a large vocabulary takes seconds to load."""
-        return checkpoints.load_tokenizer(self.source)
+        tokenizer = checkpoints.load_tokenizer(self.source, ends=True)
+        checkpoints.refuse_rowless(self.source.model, tokenizer, self.config.vocab_size)
+        return tokenizer
 
     @property
     def neurons(self) -> int:
         return sum(module.neurons for module in self.modules)
 
 
-def open_pair(base: Input, checkpoint: Input) -> Pair:
+def open_pair(base: Input, checkpoint: Input, *, neurons: bool = True, fused: bool = True) -> Pair:
     """Open both checkpoints for reading, tensor by tensor.
+
+    `neurons`: whether it is to be known where the neurons are, which it is in some families. `fused`: whether the two
+    are taken for states of one function, and not only compared.
 
     Raises:
         StageError: they cannot be read or do not match; it names everything that differs.
     """
     configs = [_config(source) for source in (base, checkpoint)]
     problems = [
-        line for config, source in zip(configs, (base, checkpoint), strict=True) for line in _odd(config, source)
+        line
+        for config, source in zip(configs, (base, checkpoint), strict=True)
+        for line in _odd(config, source, neurons=neurons)
     ]
-    problems += _differing_fields(*configs)
+    problems += _differing_fields(*configs, fused=fused)
     if problems:  # tensors of different architectures differ in every name: that would only bury the reason
         raise StageError("\n".join(problems))
     weights = [
@@ -76,10 +82,14 @@ def open_pair(base: Input, checkpoint: Input) -> Pair:
     if not vocabulary.same_files(weights[0].folder, weights[1].folder):
         problems += vocabulary.differences(base, checkpoint)
     layers = configs[1].num_hidden_layers
-    problems += _absent_tensors(weights[1], layers)
+    absent = _absent_tensors(weights[1], layers)
+    known = configs[1].model_type in architecture.FAMILIES and not absent
+    problems += absent if neurons else []
     if problems:
         raise StageError("\n".join(problems))
-    modules = architecture.modules(weights[1].shapes, layers)
+    for source in (base, checkpoint):  # what both lack, or have too much
+        loading.check_headers(model_folder(source))
+    modules = architecture.modules(weights[1].shapes, layers) if known else []
     return Pair(base=weights[0], checkpoint=weights[1], config=configs[1], modules=modules, source=checkpoint)
 
 
@@ -102,10 +112,10 @@ def _config(source: Input) -> PretrainedConfig:
         raise StageError(f"{source.model}: no usable model config: {error}") from None
 
 
-def _odd(config: PretrainedConfig, source: Input) -> list[str]:
-    """What keeps a model of this config from being attributed at all."""
+def _odd(config: PretrainedConfig, source: Input, *, neurons: bool) -> list[str]:
+    """What keeps a model of this config from being fused, or attributed, at all."""
     problems = []
-    if config.model_type not in architecture.FAMILIES:
+    if neurons and config.model_type not in architecture.FAMILIES:
         modules = ", ".join(f"{place}.{kind}" for kind, place in architecture.KINDS.items())
         problems.append(
             f"{source.model}: model_type {config.model_type!r} is not supported; allowed: "
@@ -116,18 +126,12 @@ def _odd(config: PretrainedConfig, source: Input) -> list[str]:
     return problems
 
 
-def _differing_fields(base: PretrainedConfig, checkpoint: PretrainedConfig) -> list[str]:
-    pairs = {name: (getattr(base, name, None), getattr(checkpoint, name, None)) for name in _SAME_CONFIG}
-    pairs["head_dim"] = (_head_dim(base), _head_dim(checkpoint))
-    return [f"config {n}: {a!r} in the base, {b!r} in the checkpoint" for n, (a, b) in pairs.items() if a != b]
-
-
-def _head_dim(config: PretrainedConfig) -> int | None:
-    """Width of a head; older configs leave it out."""
-    if getattr(config, "head_dim", None) is not None:
-        return config.head_dim
-    heads = getattr(config, "num_attention_heads", None)
-    return config.hidden_size // heads if heads else None
+def _differing_fields(base: PretrainedConfig, checkpoint: PretrainedConfig, *, fused: bool) -> list[str]:
+    """Fields in which the two differ; of two that are only compared, those that say which tensors there are."""
+    ours, theirs = (model_config.function(config.to_dict()) for config in (base, checkpoint))
+    if not fused:
+        ours, theirs = ({name: each[name] for name in _SHAPES if name in each} for each in (ours, theirs))
+    return model_config.differences(ours, theirs, complete=True)
 
 
 def _odd_tensors(weights: Weights) -> list[str]:

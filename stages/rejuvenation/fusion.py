@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from stages.contract import StageError
+from stages.headers import Stored
 from stages.rejuvenation import lanes, layout
 from stages.rejuvenation.lanes import Buffers
 from stages.rejuvenation.merging import Merge
 from stages.rejuvenation.reset_set import Region, ResetSet
-from stages.rejuvenation.weights import Stored, Weights, largest_block, not_finite, refuse_not_finite, row_blocks
+from stages.rejuvenation.weights import Weights, largest_block, not_finite, refuse_not_finite, row_blocks
 
 #: Blocks that a thread takes at a time: 8 MiB of bfloat16.
 _BATCH = 16
@@ -103,7 +104,7 @@ def write(
                 for count in counts:
                     done += count
                     tick(done, total)
-        layout.copy_companions(sft.folder, folder)
+        layout.copy_companions(sft, folder)
     except BaseException as error:
         shutil.rmtree(folder)
         if isinstance(error, _Damaged):

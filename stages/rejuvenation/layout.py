@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stages.rejuvenation.weights import INDEX, Weights
+from stages.rejuvenation.weights import Weights
 
 #: Files kept beside the weights, by suffix, and those that a trainer leaves there, which are no part of a model.
 _COMPANIONS = (".json", ".jinja", ".model", ".tiktoken", ".txt")
@@ -38,10 +38,14 @@ def write(descriptor: int, content: memoryview, at: int) -> None:
         done += os.pwrite(descriptor, content[done:], at + done)
 
 
-def copy_companions(source: Path, folder: Path) -> None:
-    """Config, generation config, tokenizer and the shards' index. The config comes last: without it nothing loads."""
-    names = [file.name for file in source.iterdir() if file.is_file() and not file.name.startswith(".")]
-    foreign = [name for name in names if name.endswith(".index.json") and name != INDEX]
+def copy_companions(sft: Weights, folder: Path) -> None:
+    """Config, generation config, tokenizer and the index that names the shards, if one does; no other index.
+
+    The config comes last: without it nothing loads.
+    """
+    names = [file.name for file in sft.folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    own = None if sft.index is None else sft.index.name
+    foreign = [name for name in names if name.endswith(".index.json") and name != own]
     kept = [n for n in names if n.endswith(_COMPANIONS) and n not in (*_TRAINER, *foreign)]
     for name in sorted(kept, key=lambda name: name == "config.json"):
-        shutil.copyfile(source / name, folder / name)
+        shutil.copyfile(sft.folder / name, folder / name)

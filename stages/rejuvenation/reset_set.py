@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from stages.contract import StageError
+from stages.headers import Stored
 from stages.rejuvenation import selection
 from stages.rejuvenation.architecture import Module
-from stages.rejuvenation.weights import Stored, Weights
+from stages.rejuvenation.weights import Weights
 
 RESET = "reset.parquet"
 
@@ -137,7 +138,7 @@ def summarise(chosen: ResetSet, weights: Weights) -> dict[str, Any]:
         return {
             "neurons": neurons,
             "selected": selected,
-            "reset_ratio": selected / neurons,
+            "reset_ratio": selected / neurons if neurons else 0.0,  # a family whose neurons are not known
             "parameter_ratio": covered / sum(parameters[name].elements for name in names),
         }
 

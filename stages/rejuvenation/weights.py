@@ -5,24 +5,21 @@ Nothing here holds more than a few blocks, so that a checkpoint of any size fits
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from stages import weight_files
 from stages.contract import StageError
+from stages.headers import Stored
 from stages.rejuvenation import lanes
 from stages.rejuvenation.lanes import BLOCK, Buffers
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 EMBEDDING = "model.embed_tokens.weight"
 NORM = "model.norm.weight"
 UNEMBEDDING = "lm_head.weight"
@@ -31,85 +28,19 @@ UNEMBEDDING = "lm_head.weight"
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
-@dataclass(frozen=True)
-class Stored:
-    """One tensor as its file's header describes it; its values are the bytes `start` to `end` of the file."""
-
-    name: str
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def is_buffer(self) -> bool:
-        """Rotary frequencies: constants that old checkpoints store and newer ones compute, no parameters."""
-        return self.name.endswith(".rotary_emb.inv_freq")
-
-    def place(self, start: int, stop: int) -> tuple[int, int]:
-        """Where rows `start` to `stop` lie in the file: first byte and number of bytes. A scalar is one row."""
-        row = (self.end - self.start) // max(1, self.shape[0]) if self.shape else self.end - self.start
-        return self.start + start * row, (stop - start) * row
-
-
-def read_header(file: Path) -> tuple[bytes, dict[str, Stored]]:
-    """The header of a safetensors file, byte for byte (with its length), and the tensors in order of their data.
-
-    Raises:
-        StageError: the file is missing, truncated or not safetensors.
-    """
-    try:
-        with file.open("rb") as stream:
-            length = stream.read(8)
-            text = stream.read(int.from_bytes(length, "little"))
-            size = stream.seek(0, 2)
-        entries: dict[str, Any] = json.loads(text)
-        first = 8 + len(text)
-        tensors = [
-            Stored(name, file, entry["dtype"], tuple(entry["shape"]), *(first + at for at in entry["data_offsets"]))
-            for name, entry in entries.items()
-            if name != "__metadata__"
-        ]
-    except (OSError, ValueError, OverflowError, MemoryError, AttributeError, KeyError, TypeError) as error:
-        raise StageError(f"{file}: not a readable safetensors file ({error})") from None
-    tensors.sort(key=lambda tensor: (tensor.start, tensor.end))
-    expected = tensors[-1].end if tensors else first
-    if size != expected:
-        raise StageError(f"{file}: truncated or damaged: {size} bytes, its header describes {expected}")
-    for tensor in tensors:
-        if tensor.dtype in DTYPES and tensor.end - tensor.start != tensor.elements * DTYPES[tensor.dtype].itemsize:
-            raise StageError(
-                f"{file}: damaged: {tensor.end - tensor.start} bytes for {tensor.name}, "
-                f"which has shape {list(tensor.shape)} and dtype {tensor.dtype}"
-            )
-    return length + text, {tensor.name: tensor for tensor in tensors}
-
-
 class Weights:
     """The tensors of one checkpoint folder, whatever its shards.
 
-    `tied`: the unembedding is the embedding. `headers`: of each file, byte for byte.
+    `tied`: the unembedding is the embedding. `headers`: of each file, byte for byte. `index`: the file that names the
+    shards; None for one file that needs none.
     """
 
     def __init__(self, folder: Path, *, tied: bool) -> None:
+        found = weight_files.find(folder)
         self.folder = folder
         self.tied = tied
-        self.files, named = _weight_files(folder)
-        self.headers: dict[Path, bytes] = {}
-        self.tensors: dict[str, Stored] = {}
-        for file in self.files:
-            self.headers[file], tensors = read_header(file)
-            for name in tensors.keys() & self.tensors.keys():
-                raise StageError(f"{folder}: {name} is in both {self.tensors[name].file.name} and {file.name}")
-            self.tensors.update(tensors)
-        absent = sorted(named - self.tensors.keys())
-        if absent:
-            raise StageError(f"{folder / INDEX}: names {absent[0]}, which is in none of its files ({len(absent)} such)")
+        self.files, self.index = found.files, found.index
+        self.headers, self.tensors = found.headers, found.tensors
         self._streams = {file: file.open("rb", buffering=0) for file in self.files}
 
     def find(self, name: str) -> Stored | None:
@@ -193,20 +124,3 @@ def _fill(descriptor: int, buffer: memoryview, first: int, tensor: Stored) -> No
         if read == 0:
             raise StageError(f"{tensor.file}: became shorter while {tensor.name} was read")
         done += read
-
-
-def _weight_files(folder: Path) -> tuple[list[Path], set[str]]:
-    """The safetensors files of a folder, in the order of their names, and the tensors that its index says they have."""
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE], set()
-    try:
-        places: dict[str, str] = json.loads((folder / INDEX).read_text())["weight_map"]
-        names = sorted(set(places.values()))
-    except FileNotFoundError:
-        raise StageError(f"{folder}: neither {SINGLE} nor {INDEX}: only safetensors checkpoints are read") from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise StageError(f"{folder / INDEX}: not a readable index ({error!r})") from None
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise StageError(f"{folder}: {INDEX} names files that are missing: {', '.join(missing)}")
-    return [folder / name for name in names], set(places)

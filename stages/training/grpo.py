@@ -35,7 +35,7 @@ def train(config: Config, context: Context) -> dict[str, Any]:
     """Train, or go on training, to the last rollout; write the checkpoint and the curves; return the summary."""
     with Watchdog(context) as watchdog:
         arguments = grpo_settings.arguments(config, context)
-        tokenizer = load_tokenizer(context.inputs["checkpoint"])
+        tokenizer = load_tokenizer(context.inputs["checkpoint"], ends=True)
         problems = grpo_problems.load(context.inputs["problems"], tokenizer, config)
         done = saving.found(context)
         if done is None or checkpoints.step(done) < config.rollouts * config.steps_per_rollout:

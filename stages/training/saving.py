@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from stages.contract import Context, Input, Interrupted, StageError
 from stages.modeling import checkpoint
@@ -40,19 +50,61 @@ def load_model(source: Input, start: Path | None, *, dtype: str) -> PreTrainedMo
     """The model to train: that of the checkpoint `start`, where a training goes on, else that of `source`."""
     if start is not None:
         source = replace(source, path=start, hub=None, revision=None)
-    return checkpoint.load_model(source, dtype=dtype)
+    model = checkpoint.load_model(source, dtype=dtype)
+    if (settings := getattr(model, "generation_config", None)) is not None:
+        model.generation_config = AsGiven.of(settings)
+    return model
+
+
+class AsGiven(GenerationConfig):
+    """Generation settings that are saved as they were read.
+
+    transformers reads settings that it does not write, such as a temperature without do_sample, and notices when the
+    model is saved. A training does not generate by them; whoever made the model meant something by them.
+    """
+
+    @classmethod
+    def of(cls, settings: GenerationConfig) -> AsGiven:
+        """The same settings."""
+        made = cls()
+        made.__dict__.update(settings.__dict__)
+        return made
+
+    def validate(self, strict: bool = False, user_set_attributes: set[str] | None = None) -> None:
+        super().validate(strict=False, user_set_attributes=user_set_attributes)
 
 
 def train(trainer: Trainer, start: Path | None) -> None:
     """Train from the checkpoint `start`, if there is one, to the end.
 
     Raises:
+        StageError: the model could not be saved, whatever its weights.
         Interrupted: the stage was asked to stop before the end, and has saved.
     """
+    _rehearse(trainer)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     state = trainer.state
     if state.global_step < state.max_steps:
         raise Interrupted(f"saved at step {state.global_step} of {state.max_steps}")
+
+
+def _rehearse(trainer: Trainer) -> None:
+    """Save everything but the weights once, to a place that goes: what cannot be saved is not trained.
+
+    Nor is what has an eos or a pad token without a row: the first batch would fail.
+    """
+    assert isinstance(trainer.model, PreTrainedModel)
+    assert isinstance(trainer.processing_class, PreTrainedTokenizerBase)
+    embedding: Any = trainer.model.get_input_embeddings()
+    checkpoint.refuse_rowless("the model", trainer.processing_class, embedding.weight.shape[0])
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            trainer.model.config.save_pretrained(folder)
+            if trainer.model.can_generate():
+                trainer.model.generation_config.save_pretrained(folder)
+            trainer.processing_class.save_pretrained(folder)
+        except Exception as error:  # whatever a library raises for what it has read and does not write
+            raise StageError(f"the model could not be saved after its training: {error}") from None
 
 
 class Saving(TrainerCallback):

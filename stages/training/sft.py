@@ -40,7 +40,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     """Train, or go on training, until `config.epochs` are done; then lay out the artifact and summarise it (rank 0)."""
     with Watchdog(context) as watchdog:
         arguments = _arguments(config, context)
-        tokenizer = load_tokenizer(context.inputs["checkpoint"])
+        tokenizer = load_tokenizer(context.inputs["checkpoint"], ends=True)
         demonstrations = sft_data.load(context.inputs["demonstrations"], tokenizer, config)
         per_epoch = len(demonstrations) // config.batch
         done = saving.found(context)

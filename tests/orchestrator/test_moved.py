@@ -17,7 +17,10 @@ from orchestrator.sources import Sources
 from stages import artifact
 from stages.store import Store
 from tests import hub as hubs
-from tests.orchestrator.forecast.paper import EVOLM
+from tests.orchestrator.forecast.paper import model
+
+#: A shape that takes no time to hash.
+SMALL = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 64}
 
 ROWS = '{"prompt": "1+1=", "completion": "2"}\n'
 
@@ -32,10 +35,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubs.Hub
 
 def words(tmp_path: Path, *more: str) -> list[str]:
     for name in ("base", "sft"):
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(EVOLM))
-        (folder / "model.safetensors").write_text(name)
+        if not (tmp_path / name).exists():
+            (model(tmp_path / name, **SMALL) / "name.txt").write_text(name)
     models = [f"base={tmp_path}/base", f"checkpoint={tmp_path}/sft", "calibration=o/rows", "rejuvenate.rho=0.01"]
     few = ["attribute.samples=1", "attribute.targets_per_sample=1", "rejuvenate.alpha=0.5"]
     return ["+experiment=rejuvenate", *models, *few, f"store={tmp_path}/store", *more]

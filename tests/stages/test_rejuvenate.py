@@ -15,7 +15,15 @@ import torch
 from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GemmaConfig,
+    GPT2Config,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen3MoeConfig,
+)
 
 from stages import attribute, rejuvenate
 from stages.contract import Context, Resources, StageError
@@ -303,3 +311,45 @@ def test_a_seed_without_a_draw_is_refused() -> None:
 def test_a_density_belongs_to_the_merges_that_drop_elements(merge: Any, density: float | None) -> None:
     (message,) = rejuvenate.check(rejuvenate.Config(alpha=0.5, rho=0.0, merge=merge, density=density))
     assert message.startswith(f"density: {density} has no effect" if density else "density: null; merge=")
+
+
+SIZES: dict[str, Any] = {
+    **{"vocab_size": 300, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128},
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MistralConfig(**SIZES),
+        GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=128),
+        GemmaConfig(**SIZES, head_dim=16),
+        Qwen3MoeConfig(**SIZES, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_fusion_alone_needs_no_family(tmp_path: Path, config: PretrainedConfig) -> None:
+    models = {}
+    for seed, name in enumerate(("base", "checkpoint")):
+        torch.manual_seed(seed)
+        models[name] = AutoModelForCausalLM.from_config(config)
+        models[name].save_pretrained(tmp_path / name)
+        tiny_models.tokenizer().save_pretrained(tmp_path / name)
+    made = context(tmp_path / "made", base=tmp_path / "base", checkpoint=tmp_path / "checkpoint")
+    rejuvenate.run(rejuvenate.Config(alpha=0.25, rho=0.0), made)
+    assert (summary_of(made.output)["neurons"], summary_of(made.output)["reset_ratio"]) == (0, 0.0)
+    fused = AutoModelForCausalLM.from_pretrained(made.output / "model").state_dict()
+    base, ours = (models[name].state_dict() for name in ("base", "checkpoint"))
+    assert all(
+        torch.equal(value, reference.bare_formula(ours[name], base[name], 0.25)) for name, value in fused.items()
+    )
+
+
+def test_an_index_that_is_not_needed_is_not_copied(tmp_path: Path) -> None:
+    base = tiny_models.base(tmp_path / "base")
+    sft = tiny_models.sft(tmp_path / "sft", base, shard_size="20KB")
+    save_file(tensors(sft), sft / "model.safetensors", metadata={"format": "pt"})  # the same, in one file
+    made = context(tmp_path / "made", base=base, checkpoint=sft)
+    rejuvenate.run(rejuvenate.Config(alpha=0.5, rho=0.0), made)
+    assert [file.name for file in (made.output / "model").glob("*safetensors*")] == ["model.safetensors"]

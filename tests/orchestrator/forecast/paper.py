@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator import config
+from orchestrator.forecast import tensors
 
 #: The parameters of EvoLM-4B.
 P = 4_000_288_768
@@ -50,6 +53,18 @@ def recipe(epochs: int = 2) -> dict[str, Any]:
     return config.compose(["+experiment=evolm_math", *RECIPE, f"sft.epochs={epochs}"]).config
 
 
+def weights(file: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str = "BF16", width: int = 2) -> None:
+    """Write a safetensors file of zeros, `width` bytes each, which takes no room on the disk whatever the shapes."""
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        start, end = end, end + width * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + end)
+
+
 def study(tmp_path: Path, *overrides: str, base: Path | None = None) -> list[str]:
     """The paper's study of a model in a folder. The data sets of the hub are missing, which blocks it, and no more."""
     found = base or tmp_path / "base"
@@ -61,8 +76,9 @@ def study(tmp_path: Path, *overrides: str, base: Path | None = None) -> list[str
 def model(place: Path, tokens: dict[str, int] | None = None, ends: str = "</s>", **fields: Any) -> Path:
     """The folder of a model of EvoLM-4B's shape, or of another; those of its `tokens` that are words are learned."""
     place.mkdir(parents=True)
-    (place / "config.json").write_text(json.dumps({**EVOLM, **fields}))
-    (place / "model.safetensors").write_text("weights")
+    config = {**EVOLM, **fields}
+    (place / "config.json").write_text(json.dumps(config))
+    weights(place / "model.safetensors", tensors.expected(config))
     every = {"</s>": 2, **(tokens or {})}
     added = [{"id": id, "content": text} for text, id in every.items() if not text.isalpha()]
     learned = {text: id for text, id in every.items() if text.isalpha()}

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from orchestrator import chains, config, experiment
-from orchestrator.forecast.checkpoint import Checkpoint, Checkpoints, Tokenizer
+from orchestrator.forecast.checkpoint import Checkpoint, Checkpoints
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Sources
 from stages.store import Store
+from stages.tokenizer_files import TokenizerFiles
 from tests import hub as hubs
 from tests.orchestrator.forecast.paper import EVOLM
 
@@ -63,7 +64,8 @@ def test_a_folder_is_the_root_of_what_is_made_of_it(tmp_path: Path) -> None:
     known = found["rejuvenate"]
     assert known is not None and known.shape is not None and known.tokenizer is not None
     assert (known.shape.parameters, known.dtype, known.ids) == (4_000_288_768, "bfloat16", {"eos_token_id": 7})
-    assert known.tokenizer == Tokenizer(learned=1, added={"</s>": 2, "<|im_start|>": 32000}, ends=frozenset({"</s>"}))
+    added = {"</s>": 2, "<|im_start|>": 32000}
+    assert known.tokenizer == TokenizerFiles(learned=1, added=added, eos="</s>", pad=None, ids={"</s>": 2}, plain=False)
 
 
 def test_the_base_of_a_tiny_study_is_known_before_it_is_made(tmp_path: Path) -> None:

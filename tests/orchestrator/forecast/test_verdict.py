@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.__main__ import main
+from orchestrator.forecast import tensors
 from tests import hub as hubs
-from tests.orchestrator.forecast.paper import EIGHT, EVOLM, model, study
+from tests.orchestrator.forecast.paper import EIGHT, EVOLM, model, study, weights
+
+#: A shape that takes no time to hash.
+SMALL = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 64}
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +134,123 @@ def test_two_models_that_are_not_states_of_one(tmp_path: Path, capsys: pytest.Ca
         "name two that are"
     )
     longer = model(tmp_path / "longer", max_position_embeddings=4096)
-    passes(capsys, *given[:2], f"checkpoint={longer}", *given[3:])
+    shown = passes(capsys, *given[:2], f"checkpoint={longer}", *given[3:])
+    assert f"note: base={base} and checkpoint={longer} have positions 2048 and 4096: what is made has the" in shown
+
+
+def repair(tmp_path: Path, base: Path, checkpoint: Path, *more: str) -> list[str]:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "1+1=", "completion": "2"}\n')
+    given = ["+experiment=rejuvenate", f"base={base}", f"checkpoint={checkpoint}", f"calibration={rows}"]
+    return [*given, f"store={tmp_path}/store", "rejuvenate.rho=0.01", "attribute.samples=1", *more]
+
+
+def test_files_that_are_not_one_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, other = model(tmp_path / "base"), model(tmp_path / "other")
+    (tmp_path / "store").mkdir()
+    for _ in range(2):  # that it passes is remembered, and only as long as its files are the same
+        passes(capsys, *repair(tmp_path, base, other))
+    (other / "adapter_config.json").write_text("{}")
+    (message,) = refused(capsys, *repair(tmp_path, base, other))
+    assert message.startswith(f"checkpoint={other}: adapter_config.json lies beside the weights of a full model: which")
+    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT]", base=other))
+    assert message.startswith(f"base={other}: adapter_config.json lies beside")
+    (other / "adapter_config.json").unlink()
+    (other / "tokenizer.json").write_text("{")
+    (message,) = refused(capsys, *repair(tmp_path, base, other))
+    assert message.startswith(f"checkpoint={other}: tokenizer.json: not readable JSON")
+
+
+def test_a_checkpoint_that_is_only_evaluated_is_looked_at_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = model(tmp_path / "other", num_hidden_layers=2)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    given = study(tmp_path, f"checkpoint={other}", "only=[Given]", "++variants.Given=[checkpoint]")
+    words = [word for word in given if word != "benchmark=[]"]
+    (message,) = refused(capsys, *words, "benchmark=[math500]")
+    assert message.startswith(
+        f"checkpoint={other}: model.safetensors: its weights are not those of the llama model that its config.json "
+        "describes (3 layers, hidden_size 4096, vocab_size 32000). Tensors that are 9 missing, so that they would be "
+    )
+
+
+def test_a_family_whose_neurons_are_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "model_type": "mistral"}))
+    (message,) = refused(capsys, *study(tmp_path, "only=[Rejuvenation]", base=base))
+    assert message == (
+        f"base={base}: model_type 'mistral', whose neurons attribute and diagnose do not know; allowed: llama, qwen2, "
+        "qwen3; any family: SFT, RL, evaluation, and fusion alone (rejuvenate.rho=0), in chains without attribute "
+        "(only=[...]) and without diagnoses (~diagnoses)"
+    )
+    passes(capsys, *study(tmp_path, "only=[ModSFT,Fusion]", "~diagnoses", base=base))
+    fused = "++variants.Rejuvenated=[checkpoint,rejuvenate]"
+    given = [word for word in repair(tmp_path, base, base, fused, "rejuvenate.rho=0.0") if "attribute." not in word]
+    passes(capsys, *given)
+
+
+def test_weights_that_compute_different_things(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, other = model(tmp_path / "base"), model(tmp_path / "other", rope_theta=500000.0)
+    (message,) = refused(capsys, *repair(tmp_path, base, other))
+    assert message == (
+        f"base={base} and checkpoint={other}: their config.json say that equal weights compute different things "
+        "(config rope_parameters.rope_theta: 10000.0 in the base, 500000.0 in the checkpoint); name two states of one "
+        "model, or correct the one that is wrong"
+    )
+    same = model(tmp_path / "same", rope_parameters={"rope_theta": 10000, "rope_type": "default"}, use_cache=False)
+    passes(capsys, *repair(tmp_path, base, same))
+
+
+def test_tensors_that_cannot_be_fused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "base", **SMALL)
+    plain = tensors.expected({**EVOLM, **SMALL})
+    for name, message in {
+        "I8": "has tensors of dtype I8; allowed: F32, BF16, F16 (attribute, rejuvenate, diagnose)",
+        "pickled": "has pickled weights; only safetensors are read (attribute, rejuvenate, diagnose)",
+        "quantised": "is quantised (quantization_config) (attribute, rejuvenate, diagnose)",
+        "unprefixed": "has the names that the class of the base model saves, without `model.`; load it with "
+        "AutoModelForCausalLM and save it again (attribute and diagnose look for model.layers)",
+    }.items():
+        more = {"quantization_config": {"bits": 4}} if name == "quantised" else {}
+        other = model(tmp_path / name, **SMALL, **more)
+        file = other / "model.safetensors"
+        if name == "I8":
+            weights(file, plain, dtype="I8", width=1)
+        elif name == "pickled":
+            file.rename(other / "pytorch_model.bin")
+            (other / "other.safetensors").touch()
+        elif name == "unprefixed":
+            weights(file, {tensor.removeprefix("model."): shape for tensor, shape in plain.items()})
+        assert refused(capsys, *repair(tmp_path, base, other)) == [f"checkpoint={other}: {message}"]
+        passes(capsys, *study(tmp_path, "only=[ModSFT]", "~diagnoses", "sft.max_length=256", base=other))
+
+
+def test_a_tokenizer_without_an_eos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = model(tmp_path / "base")
+    settings = base / "tokenizer_config.json"
+    settings.write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    assert refused(capsys, *study(tmp_path, "only=[ModSFT]", base=base)) == [
+        f"base={base}: its tokenizer has no eos, with which every response ends (sft, attribute, diagnose and grpo "
+        "need it); name one in tokenizer_config.json (eos_token)"
+    ]
+    (base / "special_tokens_map.json").write_text('{"eos_token": {"content": "</s>"}}')
+    passes(capsys, *study(tmp_path, "only=[ModSFT]", base=base))
+
+
+def test_heads_that_vllm_cannot_compute_on_a_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["+experiment=smoke", f"store={tmp_path}/store", "pretrain.heads=4", "pretrain.kv_heads=2"]
+    messages = refused(capsys, *given)
+    assert sorted(messages, reverse=True) == [
+        f"{stage}.engine=vllm: on a CPU vLLM has no attention for heads of 16, which pretrain/base has; allowed: 32, "
+        "64, 80, 96, 112, 128, 160, 192, 224, 256, 512; set pretrain.width and pretrain.heads so that width / heads is "
+        f"one of them, or set {stage}.engine=transformers, or give {stage} a GPU (cluster)"
+        for stage in ("grpo", "evaluate")
+    ]
+    passes(capsys, *given, "grpo.engine=transformers", "evaluate.engine=transformers")
+    passes(capsys, *given, "cluster=slurm", "++cluster.classes.train.gpus=1")
 
 
 def test_a_disk_that_is_too_small_is_shown_by_plan_and_refused_by_run(

@@ -152,7 +152,10 @@ def test_it_ends_with_its_last_client(place: Path, served: Server) -> None:
 def test_a_server_that_cannot_open_its_engine_says_why(folder: Path, place: Path) -> None:
     nothing = tiny_models.source(folder / "nothing")
     wrong = Opening(source=nothing, engine="transformers", dtype="float32", resources=Resources())
-    with Server(wrong, place, "", PATIENCE) as served, pytest.raises(Lost, match="not a loadable checkpoint"):
+    with (
+        Server(wrong, place, "", PATIENCE) as served,
+        pytest.raises(Lost, match="no config.json; it belongs beside the weights"),
+    ):
         connect(place, PATIENCE, check=served.check)
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests import tiny_models
 
@@ -13,11 +15,15 @@ pytest.importorskip("vllm")
 
 COMPARE = """
 import itertools
+import shutil
 import sys
 from pathlib import Path
-from stages.contract import Resources
+import pytest
+from safetensors.torch import load_file, save_file
+from stages.contract import Resources, StageError
 from stages.data.tokens import prompt_ids
 from stages.generation.engine import Sampling, load
+from stages.generation.vllm_environment import CPU_HEADS
 from stages.modeling.checkpoint import load_tokenizer
 from tests import tiny_models
 
@@ -55,6 +61,17 @@ if __name__ == "__main__":
     found |= zip(rest, vllm.generate([many[index] for index in rest], samples), strict=True)
     assert [[c.token_ids for c in found[index]] for index in range(len(many))] == whole
 
+    # What would be random is not generated with.
+    values = load_file(Path(sys.argv[1]) / "model.safetensors")
+    broken = shutil.copytree(sys.argv[1], f"{sys.argv[1]}-broken")
+    left = {name: value for name, value in values.items() if "layers.1.mlp" not in name}
+    save_file(left, f"{broken}/model.safetensors")
+    with pytest.raises(StageError, match="3 missing, so that they would be random"):
+        load(tiny_models.source(Path(broken)), engine="vllm", dtype="float32", resources=Resources())
+
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend  # not before the engine is prepared
+
+    assert tuple(CPUAttentionBackend.get_supported_head_sizes()) == CPU_HEADS
     if sys.argv[2:] == ["copies"]:
         copies = load(source, engine="vllm", dtype="float32", resources=Resources(replicas=2, cpus=2))
         assert (copies.positions, copies.capacity) == (128, 2 * vllm.capacity)
@@ -69,6 +86,7 @@ def test_greedy_generations_equal_those_of_transformers_and_the_engine_is_in_the
     tmp_path: Path, family: str, more: list[str]
 ) -> None:
     model = tiny_models.base(tmp_path / "model", family, hidden_size=128, intermediate_size=96)
+    save_file({"x": torch.ones(1)}, model / "consolidated.safetensors")  # which is not the checkpoint
     script = tmp_path / "compare.py"
     script.write_text(COMPARE)
     command = [sys.executable, str(script), str(model), *more]

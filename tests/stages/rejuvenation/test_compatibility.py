@@ -104,6 +104,38 @@ def test_rotary_buffers_of_old_checkpoints_are_no_parameters(pair: tuple[Path, P
     open_pair(pair)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}, r"rope_theta: 10000\.0 in the base, 500000"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, r"rope_parameters\.factor: None in the base, 4\.0"),
+        ({"rms_norm_eps": 0.1}, r"rms_norm_eps: 1e-06 in the base, 0\.1 in the checkpoint"),
+    ],
+)
+def test_another_function_is_refused_where_the_two_are_fused(
+    pair: tuple[Path, Path], fields: dict[str, object], message: str
+) -> None:
+    edit_config(pair[1], **fields)
+    with pytest.raises(StageError, match=message):
+        open_pair(pair)
+    compatibility.open_pair(*map(tiny_models.source, pair), fused=False)
+
+
+def test_a_function_that_is_written_otherwise_is_the_same(pair: tuple[Path, Path]) -> None:
+    file = pair[1] / "config.json"
+    said = json.loads(file.read_text())
+    del said["rope_parameters"], said["rms_norm_eps"]
+    file.write_text(json.dumps(said | {"rope_theta": 10000, "rope_scaling": None, "max_position_embeddings": 4096}))
+    open_pair(pair)
+
+
+def test_what_both_lack_is_refused_without_neurons_too(pair: tuple[Path, Path]) -> None:
+    for folder in pair:
+        edit_tensors(folder, model__layers__1__mlp__up_proj__weight=None)
+    with pytest.raises(StageError, match=r"1 missing, so that they would be random: model\.layers\.1\.mlp\.up_proj"):
+        compatibility.open_pair(*map(tiny_models.source, pair), neurons=False)
+
+
 def test_quantised_checkpoints_are_refused(pair: tuple[Path, Path]) -> None:
     edit_config(pair[1], quantization_config={"quant_method": "gptq", "bits": 4})
     with pytest.raises(StageError, match=r"sft: quantised checkpoints are not supported \(quantization_config\)"):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from stages import headers, weight_files
 from stages.contract import StageError
 from stages.rejuvenation import fusion, weights
 from stages.rejuvenation.architecture import Module
@@ -63,7 +64,7 @@ def checkpoint(folder: Path, values: dict[str, torch.Tensor], *, files: int = 1)
     index = {name: f"model-{n}.safetensors" for n, shard in enumerate(shards) for name in shard}
     for n, shard in enumerate(shards):
         save_file({name: values[name] for name in shard}, folder / f"model-{n}.safetensors", metadata={"format": "pt"})
-    (folder / weights.INDEX).write_text(f'{{"weight_map": {index}}}'.replace("'", '"'))
+    (folder / weight_files.INDEX).write_text(f'{{"weight_map": {index}}}'.replace("'", '"'))
     (folder / "config.json").write_text("{}")
     return Weights(folder, tied=False)
 
@@ -146,7 +147,7 @@ def test_what_is_not_finished_does_not_look_like_a_checkpoint(tmp_path: Path) ->
         seen.extend(file.name for file in (tmp_path / "out").iterdir())
         for file in (tmp_path / "out").iterdir():
             with pytest.raises(StageError):
-                weights.read_header(file)
+                headers.read(file)
 
     fusion.write(*pair, fusion.Recipe(0.5, chosen), tmp_path / "out", look)
     assert set(seen) == {"model-0.safetensors", "model-1.safetensors"}

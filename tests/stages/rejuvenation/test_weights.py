@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages import weight_files
 from stages.contract import StageError
 from stages.rejuvenation import weights
 from tests import tiny_models
@@ -72,12 +73,12 @@ def test_a_header_that_does_not_describe_its_data_is_refused(tmp_path: Path) -> 
 def test_an_index_and_its_files_have_to_agree(tmp_path: Path) -> None:
     folder = tiny_models.base(tmp_path / "base", shard_size="20KB")
     first, second = sorted(folder.glob("*.safetensors"))[:2]
-    index = json.loads((folder / weights.INDEX).read_text())
+    index = json.loads((folder / weight_files.INDEX).read_text())
     more = {**index["weight_map"], "model.extra": first.name}
-    (folder / weights.INDEX).write_text(json.dumps({**index, "weight_map": more}))
+    (folder / weight_files.INDEX).write_text(json.dumps({**index, "weight_map": more}))
     with pytest.raises(StageError, match=r"names model\.extra, which is in none of its files \(1 such\)"):
         weights.Weights(folder, tied=False)
-    (folder / weights.INDEX).write_text(json.dumps(index))
+    (folder / weight_files.INDEX).write_text(json.dumps(index))
     name, values = next(iter(load_file(first).items()))
     save_file({**load_file(second), name: values}, second)
     with pytest.raises(StageError, match=f"{name} is in both {first.name} and {second.name}"):
