@@ -32,10 +32,15 @@ def of_file(file: Path, known: Memory) -> str:
     return found
 
 
+def in_folder(folder: Path) -> list[Path]:
+    """The files of a folder that are its content: none behind a link to a folder, or with a dot before a name."""
+    every = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return [file for file in every if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+
+
 def of_folder(folder: Path, known: Memory) -> dict[str, str]:
     """The SHA-256 of every file of a folder, by its path there; what has a name that begins with a dot is left out."""
-    every = (file for file in sorted(folder.rglob("*")) if file.is_file())
-    files = [file for file in every if not any(part.startswith(".") for part in file.relative_to(folder).parts)]
+    files = in_folder(folder)
     keys = {file: f"{file}:{stamp(file.stat())}" for file in files}
     unknown = [file for file in files if known.get(keys[file]) is None]
     for file, digest in zip(unknown, artifact.hashes(unknown), strict=True):

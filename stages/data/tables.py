@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages import hub
+from stages import content, hub
 from stages.contract import StageError
 from stages.hub import Repository
 
@@ -49,13 +49,16 @@ def folder_rows(folder: Path, config: str | None, split: str | None) -> Iterator
     """The rows of a data set in a folder that is laid out as on the hub."""
     folder = folder.resolve()  # as `datasets` names its files
     with _loading(str(folder)):
-        yield from _rows(folder, _split(folder, config, split))
+        found = _split(folder, config, split)
+        _check_own(found, {file.relative_to(folder).as_posix() for file in content.in_folder(folder)})
+        yield from _rows(folder, found)
 
 
 def hub_rows(repository: Repository, config: str | None, split: str | None) -> Iterator[Row]:
     """The rows of a hub data set, from the local cache, where that has them."""
     with _loading(repository.id), _named(repository) as folder:
         found = _split(folder, config, split)
+        _check_own(found, {*hub.listing(repository)})
         local = hub.download(repository, found.files)
         for name in found.files:
             (folder / name).unlink()
@@ -68,6 +71,14 @@ def hub_files(repository: Repository, config: str | None, split: str | None) -> 
     with _loading(repository.id), _named(repository) as folder:
         cards = [name for name in hub.CARDS if (folder / name).is_symlink()]
         return [*cards, *_split(folder, config, split).files]
+
+
+def _check_own(split: Split, own: set[str]) -> None:
+    """Refuse files that are not the data set's own: no fingerprint would know when their bytes change."""
+    for name in split.files:
+        if name not in own:
+            where = "outside of the folder, behind a link to another folder, or hidden by a dot before a name"
+            raise StageError(f"the split has the file {name}, which is {where}; put it into the folder itself")
 
 
 @contextmanager

@@ -389,6 +389,25 @@ def test_a_folder_says_of_what_kind_its_columns_are(tmp_path: Path) -> None:
     assert found == [{"id": "007", "choices": ["north", "south"]}]
 
 
+@pytest.mark.parametrize("name", ["../other.jsonl", "link/rows.jsonl", ".hidden/rows.jsonl"])
+def test_a_folder_has_no_files_that_no_fingerprint_knows(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / ".hidden").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / name).write_text('{"q": "a"}\n')
+    (folder / "README.md").write_text(f"---\nconfigs: [{{config_name: default, data_files: '{name}'}}]\n---\n")
+    with pytest.raises(StageError, match=f"folder: the split has the file {name}, which is outside of the folder"):
+        rows.load(source(folder, q="{{ q }}"))
+
+
+def test_a_file_of_a_folder_may_be_a_link_as_in_the_cache_of_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "blob").write_text('{"q": "a"}\n')
+    (tmp_path / "folder" / "train.jsonl").symlink_to(tmp_path / "blob")
+    assert rows.load(source(tmp_path / "folder", q="{{ q }}")) == [{"q": "a"}]
+
+
 def test_a_folder_without_configs_is_not_asked_for_one(tmp_path: Path) -> None:
     (tmp_path / "test.jsonl").write_text('{"q": "a", "choices": {"text": ["b"]}}\n')
     assert opened(tmp_path, "main", "test") == "ab"
