@@ -88,8 +88,11 @@ def parse(text: str | bytes) -> Any:
 
 def is_pointer(file: Path) -> bool:
     """Whether a file is what a clone without git-lfs leaves in its place."""
-    with file.open("rb") as stream:
-        return stream.read(len(_POINTER)) == _POINTER
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(_POINTER)) == _POINTER
+    except OSError:  # whoever reads it says so
+        return False
 
 
 def refuse_pointer(file: Path) -> None:

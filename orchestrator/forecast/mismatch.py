@@ -11,6 +11,7 @@ from orchestrator.graph import Node
 from orchestrator.sources import Source
 from stages import model_config
 from stages.rejuvenation import architecture
+from stages.tokenizer_files import TokenizerFiles
 
 #: Stages that know the neurons of some families alone, and those that take two models for states of one.
 _ATTRIBUTED, _FUSED = ("attribute", "diagnose"), ("attribute", "rejuvenate")
@@ -37,7 +38,7 @@ def errors(nodes: Iterable[Node], checkpoints: Checkpoints) -> list[str]:
             continue
         found |= dict.fromkeys([*_unreadable(node, checkpoints), *_pairs(node, checkpoints)])
         found |= dict.fromkeys([*_families(node, root), *_functions(node, checkpoints)])
-        found |= dict.fromkeys([*_ends(node, root), *_tokens(root), *_templates(node, root)])
+        found |= dict.fromkeys([*_ends(node, root), *_tokens(node, root), *_templates(node, root)])
     return list(found)
 
 
@@ -80,7 +81,7 @@ def _pairs(node: Node, checkpoints: Checkpoints) -> Iterator[str]:
         both = {name: (getattr(mine.shape, name), getattr(other.shape, name)) for name in names}
         differs = ", ".join(f"{name} {one} and {two}" for name, (one, two) in both.items() if one != two)
         if differs:
-            yield f"{mine.name} and {other.name}: not two states of one model ({differs}); name two that are"
+            yield f"{mine.given} and {other.given}: not two states of one model ({differs}); name two that are"
 
 
 def _families(node: Node, root: Checkpoint) -> Iterator[str]:
@@ -128,7 +129,7 @@ def _ends(node: Node, root: Checkpoint) -> Iterator[str]:
     yield f"{root.given}: its tokenizer has no eos, {why}; name one in tokenizer_config.json (eos_token)"
 
 
-def _tokens(root: Checkpoint) -> Iterator[str]:
+def _tokens(node: Node, root: Checkpoint) -> Iterator[str]:
     """Token ids that the embedding has no row for."""
     if root.shape is None:
         return
@@ -136,21 +137,28 @@ def _tokens(root: Checkpoint) -> Iterator[str]:
     tokenizer = root.tokenizer
     if tokenizer is not None and tokenizer.learned is not None and tokenizer.learned >= rows:
         yield (
-            f"{root.name}: its tokenizer has ids up to {tokenizer.learned:,}, its embedding {rows:,} rows: they are of "
-            "two models; put the tokenizer beside the weights that these were trained with"
+            f"{root.given}: its tokenizer has ids up to {tokenizer.learned:,}, its embedding {rows:,} rows: they are "
+            "of two models; put the tokenizer beside the weights that these were trained with"
         )
     for token, id in sorted(tokenizer.ids.items()) if tokenizer is not None else ():
-        if id >= rows:
+        if id >= rows and _reads(node, root.tokenizer, token):
             yield (
-                f"{root.name}: its tokenizer ends or pads with {token} (id {id}), for which its "
+                f"{root.given}: its tokenizer ends or pads with {token} (id {id}), for which its "
                 f"embedding of {rows:,} rows has none; name another one in tokenizer_config.json"
             )
     for field, id in root.ids.items():
         if id >= rows:
             yield (
-                f"{root.name}: config.json says {field}={id}, but its vocabulary has {rows:,} tokens; "
+                f"{root.given}: config.json says {field}={id}, but its vocabulary has {rows:,} tokens; "
                 "correct it, or take the config of the model that the weights are of"
             )
+
+
+def _reads(node: Node, tokenizer: TokenizerFiles | None, token: str) -> bool:
+    """Whether a stage gives its model an end or pad token: one that was added counts as written by somebody."""
+    if tokenizer is None or token in tokenizer.added or node.stage in _ENDING:
+        return True
+    return node.config.get("engine") == "transformers" and token == (tokenizer.pad or tokenizer.eos)
 
 
 def _templates(node: Node, root: Checkpoint) -> Iterator[str]:

@@ -93,7 +93,7 @@ def test_the_context_of_a_base_that_is_not_made_yet(tmp_path: Path, capsys: pyte
 def test_a_tokenizer_of_another_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = model(tmp_path / "mixed", {"word": 32000})
     assert refused(capsys, *study(tmp_path, "only=[ModSFT]", base=base)) == [
-        f"{base}: its tokenizer has ids up to 32,000, its embedding 32,000 rows: they are of two models; put the "
+        f"base={base}: its tokenizer has ids up to 32,000, its embedding 32,000 rows: they are of two models; put the "
         "tokenizer beside the weights that these were trained with"
     ]
 
@@ -101,11 +101,21 @@ def test_a_tokenizer_of_another_model(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_ids_that_the_embedding_has_no_row_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = model(tmp_path / "mixed", {"<|im_end|>": 32001}, "<|im_end|>", eos_token_id=[2, 32001], pad_token_id=-1)
     assert refused(capsys, *study(tmp_path, "only=[ModSFT]", base=base)) == [
-        f"{base}: its tokenizer ends or pads with <|im_end|> (id 32001), for which its embedding of 32,000 rows has "
-        "none; name another one in tokenizer_config.json",
-        f"{base}: config.json says eos_token_id=32001, but its vocabulary has 32,000 tokens; correct it, or take the "
-        "config of the model that the weights are of",
+        f"base={base}: its tokenizer ends or pads with <|im_end|> (id 32001), for which its embedding of 32,000 rows "
+        "has none; name another one in tokenizer_config.json",
+        f"base={base}: config.json says eos_token_id=32001, but its vocabulary has 32,000 tokens; correct it, or take "
+        "the config of the model that the weights are of",
     ]
+    new = model(tmp_path / "new", ends="<|im_end|>")  # which is in no file, so that it is given the next id
+    settings = new / "tokenizer.json"
+    settings.write_text(settings.read_text().replace('"vocab": {}', '"vocab": {"word": 31999}'))
+    (message,) = refused(capsys, *study(tmp_path, "only=[ModSFT]", base=new))
+    assert message.startswith(f"base={new}: its tokenizer ends or pads with <|im_end|> (id 32000)")
+    only = ["++variants.Given=[checkpoint]", f"checkpoint={new}", "only=[Given]", "benchmark=[math500]"]
+    given = [word for word in study(tmp_path, *only) if word != "benchmark=[]"]
+    passes(capsys, *given)  # vLLM is never given it; transformers pads with it
+    (message,) = refused(capsys, *given, "evaluate.engine=transformers")
+    assert message.startswith(f"checkpoint={new}: its tokenizer ends or pads with <|im_end|> (id 32000)")
     unused = model(tmp_path / "unused", {"<|image|>": 32001})  # an added token that nothing writes
     passes(capsys, *study(tmp_path, "only=[ModSFT]", base=unused))
 
@@ -130,8 +140,8 @@ def test_two_models_that_are_not_states_of_one(tmp_path: Path, capsys: pytest.Ca
     given += [f"store={tmp_path}/store", "rejuvenate.rho=0.01", "attribute.samples=1"]
     (message,) = refused(capsys, *given)
     assert message == (
-        f"{other} and {base}: not two states of one model (layers 32 and 28, vocabulary 32064 and 32000); "
-        "name two that are"
+        f"checkpoint={other} and base={base}: not two states of one model (layers 32 and 28, vocabulary 32064 and "
+        "32000); name two that are"
     )
     longer = model(tmp_path / "longer", max_position_embeddings=4096)
     shown = passes(capsys, *given[:2], f"checkpoint={longer}", *given[3:])
@@ -294,5 +304,5 @@ def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert [message.split(":")[0] for message in messages] == [
         "sft.max_length=2048",
         "cluster.stages.sft.gpu_memory=80",
-        str(base),
+        f"base={base}",
     ]
