@@ -21,6 +21,9 @@ BYTES = {
     **{"F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "I8": 1, "U8": 1, "BOOL": 1},
 }
 
+#: Ends of the names of constants: rotary frequencies, and what a mask of GPT-2 was filled with.
+CONSTANTS = ("rotary_emb.inv_freq", ".masked_bias")
+
 #: The first words of what git has in place of a large file until `git lfs pull` has brought it.
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -45,8 +48,9 @@ class Stored:
 
     @property
     def is_buffer(self) -> bool:
-        """Rotary frequencies: constants that old checkpoints store and newer ones compute, no parameters."""
-        return self.name.endswith("rotary_emb.inv_freq")
+        """A constant that old checkpoints store and newer ones compute: rotary frequencies, causal masks."""
+        mask = len(self.shape) == 4 and self.name.endswith(("attn.bias", "attention.bias"))
+        return mask or self.name.endswith(CONSTANTS)
 
     def place(self, start: int, stop: int) -> tuple[int, int]:
         """Where rows `start` to `stop` lie in the file: first byte and number of bytes. A scalar is one row."""

@@ -220,7 +220,7 @@ def _told(folder: Path) -> dict[str, str]:
     told = {}
     if config.get("quantization_config"):
         told["unfused"] = "is quantised (quantization_config)"
-    elif odd := sorted({each.dtype for each in found.tensors.values()} - {*_FUSED}):
+    elif odd := sorted({each.dtype for each in found.tensors.values() if not each.is_buffer} - {*_FUSED}):
         told["unfused"] = f"has tensors of dtype {', '.join(odd)}; allowed: {', '.join(_FUSED)}"
     if not any(name.startswith("model.") for name in found.tensors):
         told["unnamed"] = (

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.forecast.shape import Shape, of_config
+from stages import headers
 
 #: What a wrapper leaves before every name: of data-parallel modules, compiled ones, peft's, FSDP's.
 _WRAPPERS = ("module.", "_orig_mod.", "base_model.model.", "_fsdp_wrapped_module.", "_forward_module.")
@@ -100,8 +101,8 @@ def _compared(shape: Shape, config: Mapping[str, Any], shapes: Shapes) -> str | 
 
 
 def _is_buffer(name: str) -> bool:
-    """Rotary frequencies, which old checkpoints store and newer ones compute."""
-    return name.endswith("rotary_emb.inv_freq")
+    """Constants that old checkpoints store and newer ones compute."""
+    return name.endswith(headers.CONSTANTS)
 
 
 def _expected(shape: Shape, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -37,6 +37,8 @@ def refuse(place: str, model: str, info: Mapping[str, Any]) -> None:
         StageError: with the first names of every kind.
     """
     found = {kind: sorted(map(_name, info.get(kind) or ())) for kind in _REPORTED}
+    unknown = "unexpected_keys"
+    found[unknown] = [name for name in found[unknown] if not name.endswith(headers.CONSTANTS)]
     parts = [f"{len(names)} {_REPORTED[kind]}: {_few(names)}" for kind, names in found.items() if names]
     if parts:
         raise StageError(

@@ -16,7 +16,7 @@ from stages.headers import Stored
 from stages.modeling import checkpoint as checkpoints
 from stages.modeling import loading
 from stages.rejuvenation import architecture, vocabulary
-from stages.rejuvenation.weights import DTYPES, EMBEDDING, NORM, UNEMBEDDING, Weights
+from stages.rejuvenation.weights import DTYPES, EMBEDDING, NORM, UNEMBEDDING, Weights, readable
 
 #: Fields of a config that say which tensors there are: of two models that are compared, not fused, these must agree.
 _SHAPES = (
@@ -135,7 +135,7 @@ def _differing_fields(base: PretrainedConfig, checkpoint: PretrainedConfig, *, f
 
 
 def _odd_tensors(weights: Weights) -> list[str]:
-    odd = [t for t in weights.tensors.values() if t.dtype not in DTYPES]
+    odd = [t for t in weights.tensors.values() if not readable(t)]
     allowed = ", ".join(DTYPES)
     return _shortened([f"{t.file}: {t.name} has dtype {t.dtype}; allowed: {allowed}" for t in odd])
 

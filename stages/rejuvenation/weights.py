@@ -27,6 +27,9 @@ UNEMBEDDING = "lm_head.weight"
 #: dtypes that can be fused: in float32 their values are exact.
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
+#: dtypes of constants, which are copied: causal masks.
+_COPIED = {"U8": torch.uint8, "BOOL": torch.bool}
+
 
 class Weights:
     """The tensors of one checkpoint folder, whatever its shards.
@@ -68,7 +71,12 @@ class Weights:
         read = torch.empty(size, dtype=torch.uint8) if buffer is None else buffer[:size]
         _fill(self._streams[tensor.file].fileno(), read.numpy().data, first, tensor)
         shape = (stop - start, *tensor.shape[1:]) if tensor.shape else ()
-        return read.view(DTYPES[tensor.dtype]).view(shape)
+        return read.view({**DTYPES, **_COPIED}[tensor.dtype]).view(shape)
+
+
+def readable(tensor: Stored) -> bool:
+    """Whether a tensor has a dtype that can be fused, or, being a constant, copied."""
+    return tensor.dtype in DTYPES or (tensor.is_buffer and tensor.dtype in _COPIED)
 
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:

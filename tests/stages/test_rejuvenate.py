@@ -346,6 +346,28 @@ def test_fusion_alone_needs_no_family(tmp_path: Path, config: PretrainedConfig) 
     )
 
 
+def test_masks_that_old_checkpoints_store_are_copied(tmp_path: Path) -> None:
+    masks = {"h.0.attn.bias": torch.ones(1, 1, 8, 8, dtype=torch.uint8), "h.0.attn.masked_bias": torch.tensor(-1e4)}
+    models = {}
+    for seed, name in enumerate(("base", "checkpoint")):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(GPT2Config(vocab_size=300, n_embd=32, n_layer=1, n_head=4))
+        model.save_pretrained(tmp_path / name)
+        file = tmp_path / name / "model.safetensors"
+        models[name] = {key.removeprefix("transformer."): value for key, value in load_file(file).items()}
+        save_file(models[name] | masks, file, metadata={"format": "pt"})  # as the hub has GPT-2
+        tiny_models.tokenizer().save_pretrained(tmp_path / name)
+    made = context(tmp_path / "made", base=tmp_path / "base", checkpoint=tmp_path / "checkpoint")
+    rejuvenate.run(rejuvenate.Config(alpha=0.25, rho=0.0), made)
+    fused = load_file(made.output / "model" / "model.safetensors")
+    for name, value in fused.items():
+        ours = masks.get(name)
+        assert torch.equal(
+            value,
+            reference.bare_formula(models["checkpoint"][name], models["base"][name], 0.25) if ours is None else ours,
+        )
+
+
 def test_an_index_that_is_not_needed_is_not_copied(tmp_path: Path) -> None:
     base = tiny_models.base(tmp_path / "base")
     sft = tiny_models.sft(tmp_path / "sft", base, shard_size="20KB")
