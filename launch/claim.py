@@ -3,7 +3,8 @@
 A node's claims are files in its folder, numbered: `claim-1.json`, `claim-2.json`, ... The highest number counts. A
 claim is taken by creating the next number, which a file system lets only one process do, so that taking over a dead one
 is as safe as taking the first. While a worker runs it touches its claim; a claim that nobody has touched for `LEASE`
-seconds may be dead, and is dead if its job is (see `launch.standing`).
+seconds may be dead, and is dead if its job is (see `launch.standing`). It is the file server's clock that counts them:
+those of hosts differ.
 
 The token of a claim is in the name of its Slurm job: a head that dies between submitting and writing down the job's id
 loses nothing, because the queue knows the token.
@@ -11,6 +12,8 @@ loses nothing, because the queue knows the token.
 
 from __future__ import annotations
 
+import errno
+import functools
 import getpass
 import json
 import os
@@ -19,12 +22,30 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
+from launch import clock
+
 #: Seconds without a touch after which a claim may be dead; a worker touches its claims every `BEAT` seconds.
 LEASE, BEAT = 12.0, 3.0
+#: Seconds by which a claim may be younger than now: times of files come in steps.
+STEP = 2.0
+#: What a file system says that has no hard links.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+#: Claims whose age cannot be read off -> their time, and when this process first saw it, by its own monotonic clock.
+_watched: dict[Path, tuple[int, float]] = {}
+
+
+@functools.cache
+def _boot() -> str | None:
+    """What names this run of this machine; two machines may have one host name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +58,8 @@ class Claim:
         pid: of the local worker.
         job: id of the Slurm job (`12`, or `12_3` for element 3 of a job array), once it is known.
         index: the element of the job array.
+        cluster: the name of the Slurm cluster that has the job; None: it was not said.
+        boot: names the machine of `host`, from its start to its end.
         released: given up by its holder; it counts as no claim.
         number: of the claim among those of its node.
     """
@@ -48,8 +71,26 @@ class Claim:
     pid: int | None = None
     job: str | None = None
     index: int | None = None
+    cluster: str | None = None
+    boot: str | None = field(default_factory=_boot)
     released: bool = False
     number: int = 0
+
+    @property
+    def here(self) -> bool:
+        """Whether it was taken on this machine."""
+        return self.host == socket.gethostname() and self.boot in (None, _boot())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the local worker's process is there, on a machine that is its own."""
+        return self.pid is not None and Path(f"/proc/{self.pid}").exists()
+
+    @property
+    def holder(self) -> str:
+        """Who that is, for a person."""
+        what = f"process {self.pid} of " if self.launcher == "local" and self.pid is not None else ""
+        return f"{what}{self.user} on {self.host}"
 
 
 def new_token() -> str:
@@ -64,9 +105,20 @@ def read(folder: Path) -> Claim | None:
         if not numbers:
             return None
         try:
-            return Claim(**json.loads(_file(folder, max(numbers)).read_text()))
+            return _parse(_file(folder, max(numbers)).read_text(), max(numbers))
         except FileNotFoundError:  # the node was published and its folder removed, just now
             continue
+        except PermissionError:
+            return _parse("", max(numbers))
+
+
+def _parse(text: str, number: int) -> Claim:
+    """A claim as it was written; one that a crash has cut short, or that we may not read, is of nobody we know."""
+    known = {each.name for each in fields(Claim)}
+    try:
+        return Claim(**{"boot": None, **{name: value for name, value in json.loads(text).items() if name in known}})
+    except (ValueError, TypeError, AttributeError):
+        return Claim(token="", launcher="local", user="somebody", host="an unknown host", boot="", number=number)
 
 
 def take(folder: Path, claim: Claim, over: Claim | None) -> Claim | None:
@@ -75,12 +127,25 @@ def take(folder: Path, claim: Claim, over: Claim | None) -> Claim | None:
     draft = _draft(folder)
     try:
         draft.write_text(json.dumps(asdict(claim)))
-        os.link(draft, _file(folder, claim.number))  # fails if it is there: the one exclusive step
+        _link(draft, _file(folder, claim.number))
     except (FileExistsError, FileNotFoundError):  # taken, or published and its folder removed, just now
         return None
     finally:
         draft.unlink(missing_ok=True)
     return claim
+
+
+def _link(draft: Path, file: Path) -> None:
+    """Make `file` of the draft, unless it is there: the one exclusive step."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with file.open("x") as opened:  # exclusive as well; whoever reads it half takes it for somebody's
+            opened.write(draft.read_text())
 
 
 def update(folder: Path, claim: Claim) -> None:
@@ -105,11 +170,45 @@ def holds(folder: Path, token: str) -> bool:
 
 
 def age(folder: Path, claim: Claim) -> float:
-    """Seconds since a claim was last touched; infinite if it is gone."""
-    try:
-        return time.time() - _file(folder, claim.number).stat().st_mtime
-    except FileNotFoundError:
+    """Seconds since a claim was last touched; infinite if it is gone.
+
+    Where that cannot be read off (see `dated`) it is for how long this process has seen it untouched.
+    """
+    seen = _touched(folder, claim)
+    if seen is None:
         return float("inf")
+    read = _read_age(folder, seen)
+    if read is not None:
+        return read
+    file = _file(folder, claim.number)
+    if file not in _watched or _watched[file][0] != seen:
+        _watched[file] = (seen, time.monotonic())
+    return time.monotonic() - _watched[file][1]
+
+
+def dated(folder: Path, claim: Claim) -> bool:
+    """Whether the age of a claim can be read off: not if its time is yet to come, or the store's clock is not known."""
+    seen = _touched(folder, claim)
+    return seen is None or _read_age(folder, seen) is not None
+
+
+def _read_age(folder: Path, touched: int) -> float | None:
+    now = clock.now(folder.parent.parent)
+    if now is None or touched * 1e-9 > now + STEP:
+        return None
+    return max(0.0, now - touched * 1e-9)
+
+
+def _touched(folder: Path, claim: Claim) -> int | None:
+    """When a claim was last touched, in nanoseconds of the file server's clock; None if it is gone."""
+    file = _file(folder, claim.number)
+    try:
+        with open(file, "rb") as opened:  # over NFS what `stat` says may be a minute old
+            return os.fstat(opened.fileno()).st_mtime_ns
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        return file.stat().st_mtime_ns
 
 
 class Heart:

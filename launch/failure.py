@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from stages.saved import Saved
+from stages.store import ATTEMPTS
 
 ERROR, SETBACKS = "error.json", "setbacks.json"
 
@@ -23,17 +24,28 @@ def leave(folder: Path, message: str, *, continues: bool = False) -> None:
 
 
 def leave_lost(folder: Path, message: str) -> bool:
-    """Leave the reason why a node was lost; whether it is to be tried again, as it is unless it keeps being lost."""
-    step = Saved(folder).step
+    """Leave the reason why a node was lost; whether it is to be tried again, as it is unless it keeps being lost.
+
+    Of several processes that say so of one attempt, one counts.
+    """
+    step, attempt = Saved(folder).step, _attempt(folder)
     try:
         before = json.loads((folder / SETBACKS).read_text())
     except (OSError, ValueError):
         before = {"step": None, "times": 0}
-    times = before["times"] + 1 if before["step"] == step else 1
-    (folder / SETBACKS).write_text(json.dumps({"step": step, "times": times}))
+    counted = attempt is not None and before.get("attempt") == attempt
+    times = before["times"] + (not counted) if before["step"] == step else 1
+    (folder / SETBACKS).write_text(json.dumps({"step": step, "times": times, "attempt": attempt}))
     again = times <= TRIES
     leave(folder, message if again else f"{message} ({times} times without progress)", continues=True)
     return again
+
+
+def _attempt(folder: Path) -> str | None:
+    try:
+        return (folder / ATTEMPTS).read_text()
+    except OSError:
+        return None
 
 
 def again(folder: Path) -> bool:

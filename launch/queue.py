@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ _NAME = re.compile(r".*~([0-9a-f]{12})")
 
 class Unanswered(Exception):
     """Slurm did not say what it has in its queue; nothing is known of any job."""
+
+
+class Absent(Unanswered):
+    """There is no Slurm on this machine: nothing will be known of any job later either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,11 @@ class Queue:
                 self._by_token.setdefault((entry.token, entry.index), []).append(entry)
 
     @cached_property
+    def cluster(self) -> str | None:
+        """The name of this cluster; asked only when a job is not there that was given to a cluster by name."""
+        return settings().get("ClusterName")
+
+    @cached_property
     def hides(self) -> bool:
         """Whether this site shows nobody the jobs of others; asked only when a job of somebody else is not there."""
         return "jobs" in settings().get("PrivateData", "").lower()
@@ -117,7 +127,10 @@ def read(users: Iterable[str]) -> Queue:
     )
     entries = []
     for line in text.splitlines():
-        id, state, reason, user, node, after, name = (part.strip() for part in line.split("|", 6))
+        parts = [part.strip() for part in line.split("|", 6)]
+        if len(parts) < 7:  # what some wrapper of a site prints besides
+            continue
+        id, state, reason, user, node, after, name = parts
         named = _NAME.fullmatch(name)
         token = named and named.group(1) or None
         after = after.replace("(null)", "")
@@ -129,18 +142,28 @@ def ask(*command: str) -> str:
     """What a command of Slurm prints.
 
     Raises:
-        Unanswered: it is not there, failed, or gave no answer in time; with its own words.
+        Unanswered: it failed, or gave no answer in time; with its own words.
+        Absent: it is not there.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=True)
     except FileNotFoundError:
-        raise Unanswered(f"{command[0]} is not on the PATH") from None
+        raise Absent(f"{command[0]} is not on the PATH") from None
+    except OSError as error:  # too many open files, no memory for another process
+        raise Unanswered(f"{command[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise Unanswered(f"{command[0]} gave no answer within {PATIENCE} s") from None
     except subprocess.CalledProcessError as error:
         words = " ".join((error.stderr or error.stdout).split())
-        raise Unanswered(f"{command[0]}: {words or f'exit code {error.returncode}'}") from None
+        raise Unanswered(f"{command[0]}: {words or ending(error.returncode)}") from None
     return done.stdout
+
+
+def ending(code: int) -> str:
+    """How a process ended, by its exit code as Python gives it: `exit code 3`, `signal 9 (SIGKILL)`."""
+    number = -code if code < 0 else code - 128  # as a shell gives it
+    name = f" ({signal.Signals(number).name})" if number in {each.value for each in signal.Signals} else ""
+    return f"exit code {code}{name}" if code >= 0 else f"signal {number}{name}"
 
 
 def cancel(ids: Iterable[str]) -> None:

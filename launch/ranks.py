@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from launch import failure
+from launch import exhaustion, failure
 from launch.rendezvous import RANK
 from launch.worker import LIFELINE, die_with_head
 
@@ -27,6 +27,7 @@ def main(world: int, folders: list[str]) -> int:
     if os.environ.get(LIFELINE):
         threading.Thread(target=die_with_head, daemon=True).start()
     plain = {name: value for name, value in os.environ.items() if name != LIFELINE}
+    begun = exhaustion.mark(exhaustion.own_log())
     command = [sys.executable, "-m", "launch.worker", *folders]
     workers = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**plain, RANK: f"{rank} {world} {os.getpid()}"})
@@ -42,17 +43,26 @@ def main(world: int, folders: list[str]) -> int:
                 worker.kill()
                 worker.wait()
             if failed < 0:
-                _leave(folders, f"rank {codes.index(failed)} was killed by signal {-failed}")
+                _leave(folders, f"rank {codes.index(failed)} was killed by signal {-failed}", begun.evidence(failed))
             return abs(failed)
         time.sleep(POLL)
 
 
-def _leave(folders: list[str], message: str) -> None:
-    """Leave a message that no worker could, with those nodes that are not done and have none."""
+def _leave(folders: list[str], message: str, starved: str | None) -> None:
+    """Leave a message that no worker could, with those nodes that are not done and have none.
+
+    `starved` says that memory ran out, as it will again; a rank that lost the killed one only knows that it did.
+    """
+    if starved is not None:
+        message = f"{exhaustion.WORDS}{starved}; {message}"
     print(message, file=sys.stderr, flush=True)
     for folder in map(Path, folders):
-        if folder.is_dir() and not (folder / failure.ERROR).exists():
-            with contextlib.suppress(OSError):  # the disk may be full
+        with contextlib.suppress(OSError):  # the disk may be full
+            if not folder.is_dir() or failure.for_good(folder):
+                continue
+            if starved is not None:
+                failure.leave(folder, message)
+            elif not (folder / failure.ERROR).exists():
                 failure.leave_lost(folder, message)
 
 

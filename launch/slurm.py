@@ -6,12 +6,13 @@ that dies right after sbatch leaves a job that lacks nothing (see `launch.order`
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -19,16 +20,39 @@ from typing import Any
 
 from launch import options
 from launch.job import Allocation
-from launch.queue import PATIENCE
+from launch.queue import PATIENCE, ending
 
 #: What sbatch says when there is no room for a job now, but will be: limits on how many jobs one may have queued.
-_FULL = re.compile(r"MaxSubmit|job submit limit|temporarily unable to accept job|job count limit", re.IGNORECASE)
-#: What sbatch says when it did not reach the controller, or lost it; the job may have been accepted all the same.
+_FULL = re.compile(r"MaxSubmit|job submit limit|job count limit", re.IGNORECASE)
+#: What sbatch says when it did not reach the controller, or lost it, or munge; the job may have been accepted.
 _SILENT = re.compile(
     r"Unable to contact slurm controller|(Socket|Connection) timed out|Connection (refused|reset)|Broken pipe"
-    r"|No route to host|Network is unreachable|communication|Zero Bytes|not responding|standby mode",
+    r"|No route to host|Network is unreachable|communication|Zero Bytes|not responding|standby mode"
+    r"|Transport endpoint|temporarily una|try again|Message (send|receive) failure|authentication|munge"
+    r"|job credential|Host is down|lookup fail|Unknown host|Name or service not known|Temporary failure"
+    r"|configuration source|Unexpected message|Insane message|zero length message|message length|entire message",
     re.IGNORECASE,
 )
+#: What slurmctld says when it has decided (slurm_errno.c), and sbatch of options that it does not even send. All else
+#: may mean anything: `Unspecified error` is also what is said when nobody has decided.
+_DECIDED = re.compile(
+    r"\binvalid\b|\bdenied\b|violates|specification|not (permitted|supported|available|allowed|a valid|found)"
+    r"|can ?not be satisfied|No partition specified|not in this partition|More processors requested than permitted"
+    r"|Requested (more tasks|time limit|reservation|account|operation|GRES|node configuration|partition)"
+    r"|Memory required by task|Required (node|partition) not available|Requires more ports|Cannot request more"
+    r"|Job dependency problem|Circular job dependency|submissions disabled|(required|specified), but not provided"
+    r"|needs to be provided|too long|too (large|small)|Only batch jobs|Duplicate (job id|generic resource)"
+    r"|Job script not specified|Environment is missing|Burst Buffer|constraints require|Not a valid|not configured"
+    r"|Multiple partition job|exceed|unrecognized option|requires an argument|is ambiguous|Unable to (open|parse)"
+    r"|Batch script (contains|is empty)|does not exist|No such file|must (be|specify|have)",
+    re.IGNORECASE,
+)
+#: What comes before the reason why a job was not taken; warnings, and earlier tries of sbatch's own, are before it.
+_LAST = re.compile(r".*(?:Batch job submission failed|allocation failure): ", re.IGNORECASE | re.DOTALL)
+#: Seconds that sbatch gets: it tries again by itself for minutes, and a dead file system holds it for ever.
+_PATIENCE = 600
+#: The exit code of `timeout` for what it had to end.
+_TIMED_OUT = 124
 #: Variables of a job that must not reach the jobs that it submits; SLURM_CONF says where the controller is.
 _INHERITED = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SUBMITIT_", "SALLOC_")
 #: Options that the config may leave to the site, and so to its users' own defaults. sbatch heeds a variable more than
@@ -46,6 +70,10 @@ class Full(Exception):
 
 class Silent(Exception):
     """Slurm did not answer. Whether it has the job is not known before its queue is read."""
+
+
+class Unclear(Silent):
+    """Slurm, or sbatch, said something that decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +113,34 @@ def submit(given: Submission) -> str:
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
-        with _outside_of_slurm(given.allocation):
+        # submitit prints what sbatch says, which is told in a line by whoever called this.
+        with _outside_of_slurm(given.allocation), redirect_stderr(io.StringIO()):
             job = _executor(given)._submit_command(_command(given))
-    except (FailedJobError, FailedSubmissionError) as error:
-        words = _plain(str(error))
-        raise (Full if _FULL.search(words) else Silent if _SILENT.search(words) else Refused)(words) from None
+    except FailedJobError as error:
+        raise _meaning(_plain(str(error)), getattr(error.__cause__, "returncode", None)) from None
+    except FailedSubmissionError as error:  # it ended well, and named no job
+        raise Unclear(_plain(str(error))) from None
+    except FileNotFoundError as error:
+        raise Refused(f"{error.filename} is not there") from None
     except RuntimeError as error:  # no srun, no sbatch
         raise Refused(str(error)) from None
     return str(job.job_id)
+
+
+def _meaning(words: str, code: int | None) -> Exception:
+    """What it means that sbatch failed with these words."""
+    if code == _TIMED_OUT:
+        return Silent(f"sbatch gave no answer within {_PATIENCE} s")
+    if code in (126, 127):
+        return Refused(words or "sbatch cannot be started")
+    if not words:
+        return Unclear(f"sbatch ended with {ending(1 if code is None else code)}, and without a word")
+    said = _LAST.sub("", words)
+    if _FULL.search(words):
+        return Full(words)
+    if _SILENT.search(said):
+        return Silent(words)
+    return Refused(words) if _DECIDED.search(said) else Unclear(words)
 
 
 def rehearse(given: Submission) -> str:
@@ -109,7 +157,7 @@ def rehearse(given: Submission) -> str:
     except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         raise Refused(str(error)) from None
     if done.returncode != 0:
-        raise Refused(_plain(done.stderr))
+        raise Refused(str(_meaning(_plain(done.stderr), done.returncode)))
     return _plain(done.stderr)
 
 
@@ -117,7 +165,14 @@ def _executor(given: Submission) -> Any:
     """submitit's writer of the script."""
     import submitit  # not for every plan: it takes 0.1 s
 
-    executor = submitit.SlurmExecutor(folder=given.folder)
+    class Executor(submitit.SlurmExecutor):  # type: ignore[misc]
+        """As submitit's, but sbatch does not hold us for ever."""
+
+        def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+            sbatch: list[str] = super()._make_submission_command(submission_file_path)
+            return ["timeout", "--foreground", "--kill-after=10", str(_PATIENCE), *sbatch]
+
+    executor = Executor(folder=given.folder)
     executor.update_parameters(**_parameters(given))
     if given.size > 1:
         executor.parameters["map_count"] = given.size

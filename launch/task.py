@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from launch import failure, hold, order, provenance, queue, rendezvous, sharing, worker
+from launch import exhaustion, failure, hold, order, provenance, queue, rendezvous, sharing, worker
 from launch import node as node_file
 from launch.notice import Lookout
 from launch.order import Order
@@ -22,6 +22,7 @@ from launch.queue import Unanswered
 from stages import contract
 from stages.contract import Interrupted
 from stages.saved import Saved
+from stages.store import ATTEMPTS
 
 #: What Slurm sends a while before the time limit. It is blocked, and waited for by a thread, so that processes which a
 #: stage starts inherit the block: its default would end them.
@@ -44,6 +45,13 @@ def main(folder: Path, segment: int) -> int:
     folders = [Path(each) for each in task.folders]
     if segment > 0 and any(failure.for_good(each) for each in folders):
         print("an earlier segment failed, and would fail again")
+        return 1
+    begun = [each for each in folders if (each / ATTEMPTS).is_file()]
+    starved = exhaustion.line(_said_before(folder, Path(task.log))) if segment > 0 and begun else None
+    if starved is not None:
+        print("an earlier segment ran out of memory, as this one would")
+        for each in begun:
+            failure.leave(each, f"{exhaustion.WORDS}{starved}")
         return 1
     for each in folders:
         with contextlib.suppress(Exception):  # of a stage that cannot be imported the worker will say why
@@ -69,9 +77,10 @@ def main(folder: Path, segment: int) -> int:
         )
         try:
             return _run(folders, signals, post, lookout)
-        except Interrupted:
+        except Interrupted as stop:
             # A rank that failed would take the job down before the first one has put it back into the queue.
-            code = signals.requeue() if meeting.rank == 0 else 0
+            broken = "" if stop.__cause__ is None else str(stop)
+            code = signals.requeue(broken) if meeting.rank == 0 else 0
             signals.tell()
             return code
         finally:
@@ -121,9 +130,15 @@ class _Signals:
             self._started_at = Saved(folder).step
         return post
 
-    def requeue(self) -> int:
-        """Put this job back into Slurm's queue, to continue what it saved. What depends on it goes on waiting."""
+    def requeue(self, broken: str = "") -> int:
+        """Put this job back into Slurm's queue, to continue what it saved. What depends on it goes on waiting.
+
+        `broken` is why it failed after it was asked to stop, if it did: that is no failure of the stage.
+        """
         if self._time_is_up and Saved(self._current).step == self._started_at:
+            if broken:
+                why = f"and it failed as it stopped ({broken}); the same command continues"
+                return self._give_up(why, continues=True)
             return self._give_up("and it saved nothing new in all that time; it needs more of it")
         if not self._time_is_up and not _may_come_back():
             return 128 + signal.SIGTERM
@@ -135,7 +150,8 @@ class _Signals:
                 return 128 + signal.SIGTERM
             why = f"and Slurm does not let the job requeue itself ({error}); the same command continues"
             return self._give_up(why, continues=True)
-        print(f"saved; job {_job()} is back in the queue", flush=True)
+        what = f"it failed as it stopped ({broken}), which counts as interrupted" if broken else "saved"
+        print(f"{what}; job {_job()} is back in the queue, and waits for Slurm to end it here", flush=True)
         time.sleep(ENDING)
         return 1
 
@@ -191,8 +207,9 @@ def _may_come_back() -> bool:
         if job.get("JobState") != "RUNNING" or job.get("PreemptTime", "None") == "None":  # cancelled, or ending
             return False
         return "REQUEUE" in _shown("partition", job["Partition"]).get("PreemptMode", "")
-    except Unanswered:
-        time.sleep(ENDING)  # Slurm ends or requeues it, and knows which
+    except Unanswered as error:
+        print(f"waits for Slurm to end or requeue job {_job()}, which knows which: {error}", flush=True)
+        time.sleep(ENDING)
         return False
 
 
@@ -200,6 +217,11 @@ def _shown(kind: str, name: str) -> dict[str, str]:
     """What `scontrol show` says, by key."""
     words = queue.ask("scontrol", "show", "--oneliner", kind, name).split()
     return {key: value for key, _, value in (word.partition("=") for word in words)}
+
+
+def _said_before(folder: Path, log: Path) -> str:
+    """What earlier segments printed, and Slurm of them."""
+    return "\n".join(exhaustion.tail(file) for file in (log, *sorted(folder.glob("*_log.out"))))
 
 
 def _print_to(log: Path) -> None:

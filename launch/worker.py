@@ -10,11 +10,11 @@ On Slurm it is called by `launch.task`, with the claim that was taken for it whe
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,9 +24,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from launch import (
+    cause,
+    exhaustion,
+    failure,
+    hold,
+    predecessors,
+    provenance,
+    rendezvous,
+    sharing,
+    stage_code,
+    tracking,
+)
 from launch import claim as claims
-from launch import failure, hold, predecessors, provenance, rendezvous, sharing, stage_code, tracking
 from launch import node as node_file
+from launch.exhaustion import Mark
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
 from launch.rendezvous import ALONE, Meeting
@@ -93,8 +105,9 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
     """Run the node of `folder`, unless it is already published. Returns 0 when it is, 1 when it failed.
 
     Raises:
-        Interrupted: it was asked to stop, and has saved what it had.
+        Interrupted: it was asked to stop, and has saved what it had, or failed after it was asked.
     """
+    begun = exhaustion.mark(exhaustion.own_log())
     try:
         if not (folder / node_file.NODE).is_file() and _published(folder):
             return 0
@@ -105,24 +118,41 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
             if listener is not None:
                 _run_stage(spec, folder, shared, post, listener)
             return 0
-        with hold.locked(folder), hold.held(folder, spec, post.token):
-            if Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
-                _attempt(spec, folder, shared, post)
+        with hold.held(folder, spec, post.token) as claim:
+            if claim is not None and Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
+                _attempt(spec, folder, shared, replace(post, token=claim.token))
             _remove(folder)
     except Interrupted:
         raise
     except Exception as error:  # the boundary: every failure is recorded for the head, which shows it
         again = False
         if not isinstance(error, Superseded):
-            again = _record_failure(folder, error, post)  # first: it frees the space that the log may need
-        if isinstance(error, StageError | Superseded):
-            print(f"{folder}: {error}", file=sys.stderr, flush=True)
-        else:
-            traceback.print_exc()
+            if post.stopping() and _saves(folder):  # what a stage uses is being ended around it
+                _print(folder, error)
+                raise Interrupted(_message(folder, error, post, begun)[0]) from error
+            again = _record_failure(folder, error, post, begun)  # first: it frees the space that the log may need
+        _print(folder, error)
         if again:
             post.retry()
         return 1
     return 0
+
+
+def _print(folder: Path, error: Exception) -> None:
+    """Print a failure: with where it was raised, unless a person is to mend what it says."""
+    told = cause.of(error, folder.parent.parent) or (str(error) if isinstance(error, StageError | Superseded) else None)
+    if told is not None:
+        print(f"{folder}: {told}", file=sys.stderr, flush=True)
+    else:
+        traceback.print_exception(error)
+
+
+def _saves(folder: Path) -> bool:
+    """Whether the node's stage saves when it is asked to stop."""
+    try:
+        return bool(getattr(contract.load(node_file.read(folder).stage), "SAVES", False))
+    except Exception:  # it cannot even be read; then nothing is saved
+        return False
 
 
 def _remove(folder: Path) -> None:
@@ -289,32 +319,48 @@ def _abandon(folder: Path, message: str, post: Post) -> None:
     os._exit(1)
 
 
-def _record_failure(folder: Path, error: Exception, post: Post) -> bool:
+def _record_failure(folder: Path, error: Exception, post: Post, begun: Mark) -> bool:
     """Leave the reason in the node's folder; give back the space of an output that will never be published.
 
     Returns whether the node was lost, and is to be tried again.
     """
     if post.leads:
         shutil.rmtree(folder / OUT, ignore_errors=True)
-    known = isinstance(error, StageError | OSError | MemoryError)
-    message = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        message = f"no space left on the disk of {folder.parent.parent} ({error})"
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded here
-        message += "; see what this stage needs with `plan --cost`: a smaller per_device_batch, or sharding=fsdp2"
-    if post.many and (folder / failure.ERROR).exists():  # the reason; that this rank lost that one is none
+    message, final = _message(folder, error, post, begun)
+    # The first rank's is the reason; that this rank lost that one is none. But what runs out of memory is lost at once.
+    starved = message.startswith(exhaustion.WORDS) and not failure.for_good(folder)
+    if post.many and (folder / failure.ERROR).exists() and not starved:
         return False
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
-        if post.many and isinstance(error, RuntimeError | ConnectionError) and _GONE.search(message):
-            lost = f"rank {post.meeting.rank} lost another process of this stage, which left no message"
+        if not final:
             # One that was killed because the job ends is none to start again.
-            return failure.leave_lost(folder, f"{lost}: {message.splitlines()[0]}") and not post.stopping()
-        if isinstance(error, Lost):
-            return failure.leave_lost(folder, message)
-        failure.leave(
-            folder, message if known else f"{type(error).__name__}: {message}", continues=isinstance(error, Missing)
-        )
+            return failure.leave_lost(folder, message) and not post.stopping()
+        failure.leave(folder, message, continues=isinstance(error, Missing))
     return False
+
+
+def _message(folder: Path, error: Exception, post: Post, begun: Mark) -> tuple[str, bool]:
+    """What a failure says in a line, and whether it would come again: it does not where something was only lost."""
+    message = str(error) or type(error).__name__
+    machine = cause.of(error, folder.parent.parent)
+    if machine is not None:
+        return machine, True
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not loaded here
+        hint = "see what this stage needs with `plan --cost`: a smaller per_device_batch, or sharding=fsdp2"
+        return f"{exhaustion.WORDS}{message}; {hint}", True
+    if isinstance(error, MemoryError):
+        return f"{exhaustion.WORDS}{message}", True
+    gone = post.many and isinstance(error, RuntimeError | ConnectionError) and _GONE.search(message)
+    # The words of a process that it started, or the kernel's: an engine that was killed is only said to be gone.
+    may = isinstance(error, StageError | RuntimeError | OSError | EOFError | subprocess.CalledProcessError)
+    starved = begun.evidence() if may and not isinstance(error, Missing) else None
+    if starved is not None:
+        return f"{exhaustion.WORDS}{starved} ({message.splitlines()[0]})", True
+    if gone:
+        lost = f"rank {post.meeting.rank} lost another process of this stage, which left no message"
+        return f"{lost}: {message.splitlines()[0]}", False
+    plain = isinstance(error, StageError | OSError)
+    return message if plain else f"{type(error).__name__}: {message}", not isinstance(error, Lost)
 
 
 def die_with_head() -> None:

@@ -2,12 +2,13 @@
 
 Batches of one stage are siblings. Siblings that wait for the same jobs are one job array with that dependency. Siblings
 that each wait for another element of one array, all of it and in its order, are an array that follows it element by
-element (`aftercorr`), so that no element waits for its neighbours. All others go alone.
+element (`aftercorr`), so that no element waits for its neighbours. All others go alone. What is published already is
+waited for by nobody, so it tells no siblings apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from launch.job import Allocation, Cluster
@@ -26,16 +27,21 @@ class Array:
     follows: Array | None = None
 
 
-def arrange(batches: list[list[Node]], graph: Graph, cluster: Cluster, most: int) -> list[Array]:
-    """Arrays of at most `most` elements, each behind those that it waits for."""
-    return list(_Arrangement(batches, graph, cluster, most).arrays())
+def arrange(
+    batches: list[list[Node]], graph: Graph, cluster: Cluster, most: int, done: Collection[str] = ()
+) -> list[Array]:
+    """Arrays of at most `most` elements, each behind those that it waits for. `done`: fingerprints of what is there."""
+    return list(_Arrangement(batches, graph, cluster, most, done).arrays())
 
 
 class _Arrangement:
     """Places batches level by level: those of a level wait for earlier levels only."""
 
-    def __init__(self, batches: list[list[Node]], graph: Graph, cluster: Cluster, most: int) -> None:
+    def __init__(
+        self, batches: list[list[Node]], graph: Graph, cluster: Cluster, most: int, done: Collection[str]
+    ) -> None:
         self._batches = batches
+        self._done = frozenset(done)
         self._graph = graph
         self._cluster = cluster
         self._most = most
@@ -76,9 +82,9 @@ class _Arrangement:
                 yield self._place_all(members[start : start + size], follows if corresponds else None)
 
     def _outside(self, number: int) -> frozenset[str]:
-        """Everything that a batch waits for."""
+        """Everything that a batch waits for, and that is not there yet."""
         batch = self._batches[number]
-        return frozenset(need.fingerprint for node in batch for need in self._graph.waits_for(node))
+        return frozenset(need.fingerprint for node in batch for need in self._graph.waits_for(node)) - self._done
 
     def _element(self, number: int) -> int:
         """Which element of the array that it follows a batch waits for."""

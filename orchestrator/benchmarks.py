@@ -48,7 +48,7 @@ def _looked(source: Source, key: str, sources: Sources, asked: str, look: Callab
         found = sources.remembered(f"problems of {source.fingerprint}: {asked}", look)
     except StageError as error:
         raise ConfigError([f"{key}={source.name}: {error}"]) from None
-    return replace(source, notes=tuple(f"{key}={source.name}: {note}" for note in found))
+    return replace(source, notes=(*source.notes, *(f"{key}={source.name}: {note}" for note in found)))
 
 
 def _check(source: Source, config: Any) -> list[str]:

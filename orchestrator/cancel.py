@@ -1,6 +1,10 @@
 """Cancelling: ending jobs that are in flight, one's own only.
 
 A job ends for all nodes that it has, and what waits for one of them waits in vain; so those go too.
+
+Where Slurm cannot be asked, nothing can be ended; but a claim that nobody has touched for longer than a lease has no
+worker, and can be freed. If its job still waits somewhere, it finds that out when it starts, and ends. `--all` frees
+one's own; those of others are freed by name alone.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launch import claim as claims
 from launch import node as node_file
 from launch import order, queue
-from launch.claim import Claim
+from launch.claim import LEASE, Claim
 from launch.queue import Queue, Unanswered
 from orchestrator import names, plan
 from orchestrator.command import DONE, FAILED, Command, Study
@@ -43,12 +48,14 @@ class Cut:
     Attributes:
         jobs: id of a Slurm job -> the nodes that it ends for, by name.
         workers: process id of a worker on this machine -> the same.
+        freed: node whose claim is given up, because nobody touches it and its job cannot be asked for -> whose it was.
         left: node in flight -> why it is not cancelled.
         ended: every node of the graph that ends with it.
     """
 
     jobs: dict[str, list[str]] = field(default_factory=dict)
     workers: dict[int, list[str]] = field(default_factory=dict)
+    freed: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
     ended: set[Node] = field(default_factory=set)
 
@@ -61,30 +68,38 @@ def verb(study: Study, command: Command) -> int:
     chosen = list(nodes) if command.node is None else names.several("cancel", command.node, nodes)
     entries = plan.make(study.graph, study.store)
     try:
-        cut = look(entries, chosen, study.graph, study.store)
+        cut = look(entries, chosen, study.graph, study.store, named=command.node is not None)
         queue.cancel(cut.jobs)
         for pid in cut.workers:
             _terminate(pid)
-        over = _wait(lambda: _is_over(cut))
+        over = _wait(lambda: _is_over(cut), cut)
     except Unanswered as error:
-        print(f"error: nothing is known of the jobs: {error}", file=sys.stderr)
+        told = f"error: nothing is known of the jobs: {error}"
+        if command.node is None:
+            told += "; `cancel NODE` frees a node that nobody has touched for a while"
+        print(told, file=sys.stderr)
         return FAILED
     if command.as_json:
-        print(json.dumps({"jobs": cut.jobs, "workers": cut.workers, "left": cut.left, "over": over}))
+        shown = {"jobs": cut.jobs, "workers": cut.workers, "freed": cut.freed, "left": cut.left, "over": over}
+        print(json.dumps(shown))
     else:
         _tell(cut, {full(node) for node in chosen}, over)
     return FAILED if cut.left and not cut.ended else DONE
 
 
-def look(entries: list[Entry], chosen: Iterable[Node], graph: Graph, store: Store) -> Cut:
-    """What cancelling `chosen` ends.
+def look(entries: list[Entry], chosen: Iterable[Node], graph: Graph, store: Store, *, named: bool = False) -> Cut:
+    """What cancelling `chosen` ends. `named`: by their names, so that claims which nobody touches are freed of others.
 
     Raises:
         Unanswered: there are jobs of Slurm, and it does not say which.
     """
     cut = Cut()
     flying = {entry.node.fingerprint: entry for entry in entries if entry.in_flight}
-    ours = any(_is_mine(entry) and entry.claim and entry.claim.launcher == "slurm" for entry in flying.values())
+    silent = {key for key, entry in flying.items() if _is_silent(entry, store, named)}
+    ours = any(
+        _is_mine(entry) and entry.claim and entry.claim.launcher == "slurm" and key not in silent
+        for key, entry in flying.items()
+    )
     seen = queue.read([getpass.getuser()]) if ours else Queue([])
     names_of = {store.job(node.stage, node.fingerprint): node for node in graph.nodes.values()}
     waiting, met = list(chosen), set()
@@ -97,9 +112,41 @@ def look(entries: list[Entry], chosen: Iterable[Node], graph: Graph, store: Stor
         entry = flying.get(node.fingerprint)
         if entry is None:
             continue
+        if node.fingerprint in silent:
+            _free(entry, cut, store, named)
+            continue
         folders = _add(entry, cut, seen, store)
         waiting += [names_of[folder] for folder in folders if folder in names_of]
     return cut
+
+
+def _is_silent(entry: Entry, store: Store, named: bool) -> bool:
+    """Whether nobody is at a node, as far as this machine can know, and its job cannot be asked for.
+
+    Slurm that does not answer now may do so in a minute: then a claim is freed by its name alone.
+    """
+    if entry.claim is None or entry.claim.launcher != "slurm":
+        return False
+    folder = store.job(entry.node.stage, entry.node.fingerprint)
+    cold = claims.dated(folder, entry.claim) and claims.age(folder, entry.claim) >= LEASE
+    return cold and (entry.standing.out_of_sight or (named and entry.standing.deaf))
+
+
+def _free(entry: Entry, cut: Cut, store: Store, named: bool) -> None:
+    """Give up the claim of a node that is silent."""
+    assert entry.claim is not None
+    whose = f"job {entry.claim.job or '(its number was never written down)'} of {entry.claim.holder}"
+    if not (named or _is_mine(entry)):
+        cut.left[full(entry.node)] = f"it is {entry.claim.user}'s: {entry.reason}"
+        return
+    folder = store.job(entry.node.stage, entry.node.fingerprint)
+    try:
+        claims.release(folder, entry.claim)
+    except OSError as error:
+        cut.left[full(entry.node)] = f"its claim cannot be given up: {error.strerror}"
+        return
+    cut.freed[full(entry.node)] = whose
+    cut.ended.add(entry.node)
 
 
 def _is_mine(entry: Entry) -> bool:
@@ -187,11 +234,16 @@ def _is_over(cut: Cut) -> bool:
     return all(job.ended for job in queue.read([getpass.getuser()]).entries if job.id in cut.jobs)
 
 
-def _wait(ready: Callable[[], bool]) -> bool:
+def _wait(ready: Callable[[], bool], cut: Cut) -> bool:
     deadline = time.monotonic() + PATIENCE
+    told = False
     while not ready():
         if time.monotonic() > deadline:
             return False
+        if not told:
+            told = True
+            whom = ", ".join([*(f"job {job}" for job in cut.jobs), *(f"worker {pid}" for pid in cut.workers)])
+            print(f"waiting for the end of {whom}", file=sys.stderr, flush=True)
         time.sleep(POLL)
     return True
 
@@ -200,6 +252,8 @@ def _tell(cut: Cut, chosen: set[str], over: bool) -> None:
     for what, nodes in {**{f"job {job}": n for job, n in cut.jobs.items()}, **_workers(cut)}.items():
         more = "" if len(nodes) == 1 else f" (one job, which ends for all {len(nodes)} of them)"
         print(inline(f"cancelled {what}: {', '.join(nodes)}{more}"))
+    for node, whose in cut.freed.items():
+        print(inline(f"freed {node}: {whose}; if that still waits somewhere, it ends without running when it starts"))
     for node, why in cut.left.items():
         print(inline(f"left {node}: {why}"))
     if not cut.ended and not cut.left:

@@ -9,10 +9,13 @@ import sys
 import tempfile
 from dataclasses import replace
 
+from launch import lock as locks
 from launch import sharing
+from launch.claim import LEASE
 from orchestrator import (
     follow,
     live,
+    logs,
     names,
     notes,
     notify,
@@ -103,12 +106,14 @@ def _run_here(study: Study, entries: list[plan.Entry], command: Command) -> int:
             _say(f"error: {names.full(node)}: {message}")
         if log.exists():  # not when it ran in this process, and printed here
             _say(f"  log: {log}")
+    for node, reason in outcome.left.values():
+        _say(f"error: {names.full(node)}: not run: {reason}")
     if outcome.blocked:
         blocked = ", ".join(map(names.full, outcome.blocked))
-        _say(f"not run, because what they need failed: {blocked}")
+        _say(f"not run, because what they need {'failed' if outcome.failed else 'is not there'}: {blocked}")
     if command.shows:
         summary_run.after_run(study, results.show(study, command.as_json, command.line))
-    return FAILED if outcome.failed or outcome.blocked else DONE
+    return FAILED if outcome.failed or outcome.left or outcome.blocked else DONE
 
 
 def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
@@ -133,6 +138,9 @@ def _submit(study: Study, entries: list[plan.Entry], command: Command) -> int:
     for entry in entries:
         if entry.state != "done":
             _say(f"{entry.state} {names.full(entry.node)}: {entry.reason}")
+        found = logs.newest(entry.node, study.graph, study.store) if entry.state == "failed" else None
+        if found is not None:
+            _say(f"  log: {found}")
     if command.shows:
         summary_run.after_run(study, results.show(study, command.as_json, command.line))
     return DONE if all(entry.state == "done" for entry in entries) else FAILED
@@ -154,3 +162,9 @@ def _check_writable(store: Store) -> None:
             os.fsync(probe.fileno())
     except OSError as error:
         raise ConfigError([f"store={store.root}: cannot be written: {error.strerror}"]) from None
+    lockless = locks.missing(store.root)
+    if lockless is not None:
+        what = f"its file system has no file locks ({lockless}); claims alone keep workers apart"
+        _say(
+            f"note: store={store.root}: {what}, and one of another host counts for {LEASE:.0f} s after its worker ends"
+        )

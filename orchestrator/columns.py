@@ -59,6 +59,15 @@ def fields(kind: str, columns: Sequence[str], question: str, *, key: str, path: 
     raise Unsaid(f"{'; '.join(wrong)}; say so: {override(key, path, said)}")
 
 
+def told(fields: dict[str, str]) -> str:
+    """What a plan says of fields that nobody has written: `question is the column problem, ...`."""
+    plain = {name: text.strip("{ }") for name, text in fields.items() if text == f"{{{{ {text.strip('{ }')} }}}}"}
+    named = ", ".join(
+        f"{name} is the column {column}" for name, column in plain.items() if name != "prompt" or column == name
+    )
+    return f"{named}; the prompt is the question in template.open" if "question" in fields else named
+
+
 def override(key: str, path: str, fields: dict[str, str] | None = None) -> str:
     """What a command line says to read a file, quoted for the shell.
 

@@ -48,7 +48,7 @@ def follow(
             again.update(_reached(node, store) for node in lost)
             leave = [entry.node for entry in entries if entry.open and entry.node not in lost]
             Submitter(graph, store, cluster, tell, tracking).submit(entries, leave)
-        elif not any(entry.in_flight for entry in entries):
+        elif not any(entry.awaited for entry in entries):
             tidy(entries, store)
             orphans.cancel(store, tell)  # a controller that was restarted may hold jobs that have run meanwhile
             return entries
@@ -61,7 +61,8 @@ def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[tuple
     lost = []
     for entry in entries:
         key = entry.node.fingerprint
-        failed = failure.for_good(store.job(entry.node.stage, key)) or again[_reached(entry.node, store)] >= AGAIN
+        tried = again[_reached(entry.node, store)] >= AGAIN
+        failed = tried or entry.starved or failure.for_good(store.job(entry.node.stage, key))
         if entry.open and (failed or any(need.fingerprint in stuck for need in graph.waits_for(entry.node))):
             stuck.add(key)
         elif entry.open:

@@ -2,7 +2,8 @@
 
 A line of the file is a JSON object with `kind`, `gold` and `completion`, of a choice perhaps with `options` (the texts
 of the choices), and whatever else; it is printed again with `extracted`, `correct` (null if it could not be graded) and
-`error` (the reason). Lines are read, graded and printed as they come, so memory does not grow with the file.
+`error` (the reason). Lines are read, graded and printed as they come, so memory does not grow with the file. They are
+UTF-8, whatever the locale says.
 """
 
 from __future__ import annotations
@@ -58,34 +59,39 @@ def _workers(site: Site) -> int:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[IO[str]]:
+def _opened(name: str) -> Iterator[IO[bytes]]:
     """The lines of a file, twice if need be: standard input is kept in a file of its own."""
     if name == "-":
-        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as spool:
-            shutil.copyfileobj(sys.stdin, spool)
+        if sys.stdin is None:
+            raise ConfigError(["grade -: standard input is closed"])
+        with tempfile.TemporaryFile() as spool:
+            shutil.copyfileobj(sys.stdin.buffer, spool)
             spool.seek(0)
             yield spool
         return
     try:
-        with Path(name).open(encoding="utf-8") as stream:
+        with Path(name).open("rb") as stream:
             yield stream
     except OSError as error:
         raise ConfigError([f"grade {name}: cannot be read ({error.strerror})"]) from None
 
 
-def _check(stream: IO[str], name: str) -> None:
+def _check(stream: IO[bytes], name: str) -> None:
     """Refuse a file with lines that cannot be graded, before any is.
 
     Raises:
         ConfigError: with the first `SHOWN` of them, and how many more there are.
     """
+    name = "standard input" if name == "-" else name
     wrong, number = [], 0
-    try:
-        for number, line in enumerate(stream, start=1):
-            if line.strip() and (error := _error(line)) is not None:
-                wrong.append(f"{name}, line {number}: {error}")
-    except UnicodeDecodeError as error:
-        wrong.append(f"{name}, after line {number}: not UTF-8 ({error.reason})")
+    for number, line in enumerate(stream, start=1):
+        try:
+            error = _error(line.decode()) if line.strip() else None
+        except UnicodeDecodeError as problem:
+            wrong.append(f"{name}, line {number}: not UTF-8 (byte {problem.start + 1} of the line: {problem.reason})")
+            break  # of a file in another encoding every line would be wrong
+        if error is not None:
+            wrong.append(f"{name}, line {number}: {error}")
     if number == 0 and not wrong:
         wrong.append(f"{name}: no lines")
     more = [f"{name}: {len(wrong) - SHOWN} more lines are wrong"] if len(wrong) > SHOWN else []
@@ -114,7 +120,7 @@ def _error(line: str) -> str | None:
     return None
 
 
-def _graded(stream: IO[str], workers: int) -> Iterator[dict[str, Any]]:
+def _graded(stream: IO[bytes], workers: int) -> Iterator[dict[str, Any]]:
     """The rows with their grades, in order; some are with the graders while the first is waited for."""
     from stages.grading.pool import Graders, Pending
 
@@ -124,7 +130,7 @@ def _graded(stream: IO[str], workers: int) -> Iterator[dict[str, Any]]:
         for line in stream:
             if not line.strip():
                 continue
-            row = json.loads(line)
+            row = json.loads(line.decode())
             pending = graders.submit(row["kind"], row["gold"], row["completion"], row.get("options"))
             waiting.append((row, pending, len(line)))
             characters += len(line)

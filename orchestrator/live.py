@@ -122,7 +122,7 @@ class Watch(_Screen):
 
     def __init__(self, study: Study, command: Command, out: Console) -> None:
         super().__init__(study, command, out)
-        self._told = self._retold = 0
+        self._told = self._retold = self._waited = 0
         self._entries: list[Entry] = []
         self._seen: object = None
         self._looked = self._drawn = float("-inf")
@@ -149,6 +149,9 @@ class Watch(_Screen):
         for node, messages in run.outcome.again[self._retold :]:
             self._out.print(f"again {_name(node)}: {view.escape('; '.join(messages))}", soft_wrap=True)
         self._retold = len(run.outcome.again)
+        for node, whom in run.outcome.waits[self._waited :]:
+            self._out.print(f"wait {_name(node)}: {view.escape(whom)}", soft_wrap=True)
+        self._waited = len(run.outcome.waits)
 
     def _look(self, run: Run) -> None:
         """Plan again if something has changed, or a while has passed."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
-from launch import failure, stage_code, standing
+from launch import exhaustion, failure, stage_code, standing
 from launch.claim import Claim
 from launch.standing import FREE, Standing
+from orchestrator import deaths
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Source
 from stages.store import ATTEMPTS, Store
@@ -28,6 +29,7 @@ OTHER_CODE = "published, by other code"
 class Entry:
     """One line of a plan.
 
+    `starved`: its last attempt ran out of memory, as the next one would.
     `path` is where the artifact is, or will be if this plan is carried out; `claim` and `standing` are those of whoever
     has, or had, a node that is not done.
     """
@@ -38,11 +40,17 @@ class Entry:
     path: Path
     claim: Claim | None = None
     standing: Standing = FREE
+    starved: bool = False
 
     @property
     def in_flight(self) -> bool:
         """Whether somebody is at it."""
         return self.state in ("running", "queued")
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody is at it of whom this machine will know when it is over."""
+        return self.in_flight and not self.standing.out_of_sight
 
     @property
     def open(self) -> bool:
@@ -70,7 +78,10 @@ def make(graph: Graph, store: Store) -> list[Entry]:
             stands = standing.of(store.job(node.stage, node.fingerprint), claim, queue, locked=locked)
         state, reason = _state(node, graph, store, entries, stands)
         path = store.final(node.stage, node.label, node.fingerprint)
-        entries[key] = Entry(node=node, state=state, reason=reason, path=path, claim=claim, standing=stands)
+        starved = state == "failed" and exhaustion.WORDS in reason
+        entries[key] = Entry(
+            node=node, state=state, reason=reason, path=path, claim=claim, standing=stands, starved=starved
+        )
     store.remember()
     return list(entries.values())
 
@@ -132,22 +143,29 @@ def _left_behind(node: Node, store: Store, stands: Standing) -> tuple[str, str] 
     job = store.job(node.stage, node.fingerprint)
     if (job / failure.ERROR).is_file():
         return "failed", f"failed before: {'; '.join(failure.messages(job))}"
-    started = (job / ATTEMPTS).is_file()
+    started, claim = (job / ATTEMPTS).is_file(), claims.read(job)
+    if (starved := deaths.starved(claim, stands, store)) is not None:
+        return "failed", starved
     if stands.ended == "FAILED" and not started:
-        return "failed", f"{stands.reason} before it {_silence(job, store)}"
+        return "failed", f"{stands.reason} before it {_silence(claim, store)}"
     if stands.reason:
-        return ("failed", f"{stands.reason}; continues") if started else ("run", f"{stands.reason} before it started")
+        words = deaths.last_words(claim, store) if stands.ended == "FAILED" else None
+        said = f"; {words}" if words else ""
+        return (
+            ("failed", f"{stands.reason}; continues{said}")
+            if started
+            else ("run", f"{stands.reason} before it started")
+        )
     return ("run", "was interrupted; continues") if started else None
 
 
-def _silence(job: Path, store: Store) -> str:
+def _silence(claim: Claim | None, store: Store) -> str:
     """What a job did not come to that failed without a word in its node's folder, and where to look for the reason."""
-    claim = claims.read(job)
-    written = () if claim is None else (store.root / "jobs" / claim.token).glob(f"{claim.job}_*_log.out")
-    files = sorted(map(str, written))
+    files = deaths.written(claim, store)
     if not files:  # Slurm makes them when a job starts, wherever that is
         return f"could write anything to {store.root}: do compute nodes see it?"
-    return f"started its work; see {files[0]}"
+    said = deaths.last_words(claim, store)
+    return f"started its work; {said or f'it printed nothing to {files[0]}'}"
 
 
 def _new(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator import names, readable, report
 from orchestrator.claim import Term
 from orchestrator.command import Study
+from orchestrator.document import paper
 from orchestrator.estimate import Shares
 from orchestrator.graph import Node
 from orchestrator.solved import NUMBERS, Solved
@@ -47,7 +48,7 @@ class Quantities:
         experiment = self._study.experiment
         if term.diagnosis is not None:
             return None if term.diagnosis in experiment.seeded_diagnoses else f"diagnosis {term.diagnosis}"
-        of = experiment.seeded_variants.get(term.row or "")
+        of = experiment.seeded_variants.get(self._named(term.row or ""))
         if not of:
             return f"row {term.row}"
         if term.of is not None and term.of not in self._columns:
@@ -63,7 +64,7 @@ class Quantities:
         experiment = self._study.experiment
         if term.diagnosis is not None:
             return list(experiment.seeded_diagnoses.get(term.diagnosis, {}))
-        return list(experiment.seeded_variants.get(term.row or "", {}))
+        return list(experiment.seeded_variants.get(self._named(term.row or ""), {}))
 
     def resets(self, terms: Sequence[Term]) -> dict[str, float]:
         """Row -> the share of its neurons that are reset, the mean over seeds; of the rows that reset some."""
@@ -84,7 +85,7 @@ class Quantities:
         """The rows that a number is of, by the names that are shown."""
         experiment = self._study.experiment
         if term.row is not None:
-            yield term.row
+            yield self._named(term.row)
         for label in experiment.seeded_diagnoses.get(term.diagnosis or "", {}).values():
             diagnosis = experiment.diagnoses.get(label)
             if diagnosis is not None:
@@ -131,7 +132,13 @@ class Quantities:
         return report.weights(columns, term.of)
 
     def _row(self, shown: str, seed: int) -> str:
-        return self._study.experiment.seeded_variants[shown][seed]
+        return self._study.experiment.seeded_variants[self._named(shown)][seed]
+
+    def _named(self, row: str) -> str:
+        """What the study calls a row of the paper: in the paper's experiments ModSFT may be SFT-2."""
+        known = self._study.experiment.seeded_variants
+        names = paper.same(row) if row not in known and paper.is_of(self.experiment) else [row]
+        return next((name for name in names if name in known), row)
 
     def _score(self, term: Term, seed: int, benchmark: str) -> float:
         row = self._row(term.variant or "", seed)

@@ -32,6 +32,9 @@ VERSION = 1
 #: behind is checked when the stage reads it.
 CHECKED_BYTES = 16 * 2**20
 
+#: Files of a folder, at most: all are hashed.
+MOST_FILES = 100_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -134,8 +137,10 @@ class Sources:
         where = f"{key}={data.path}"
         path, file = _file(data.path, None), _file(data.path, data.file)
         if file.is_dir():
+            _check_folder(file, where)
             found: dict[str, Any] = {"files": content.of_folder(file, self._memory)}
-            _check_folder(file, found["files"], where)
+            if not found["files"]:
+                raise ConfigError([f"{where}: the folder is empty"])
             path, reading = file, {**reading, "file": None}
             state = fingerprint(found)
         else:
@@ -147,7 +152,9 @@ class Sources:
         count = self.remembered(
             f"{path}:{state}:texts {json.dumps(reading)}", lambda: _check_rows(path, reading, where)
         )
-        return Source(name=data.path, path=path, content=found, reading=reading, rows=count)
+        guessed = data.fields is None and fields != columns.usual(key)
+        notes = (f"{where}: {columns.told(fields)}",) if guessed else ()
+        return Source(name=data.path, path=path, content=found, reading=reading, rows=count, notes=notes)
 
     def _said(self, kind: str, file: Path, found: dict[str, Any], prompt: str, key: str, text: str) -> dict[str, str]:
         """What the columns of a file say, or those of the first data file of a folder."""
@@ -208,6 +215,9 @@ class Sources:
 def _check_place(data: Data, key: str) -> None:
     """Refuse a data source that does not say where it is, or names a file that is not of what it says."""
     named = [name for name in ("path", "hub", "stage") if getattr(data, name) is not None]
+    for name in named:
+        if not getattr(data, name).strip():
+            raise ConfigError([f"{key}.{name}: is empty; give a file, a folder or a hub id"])
     if named not in (["path"], ["hub"], ["stage"], ["path", "hub"]):
         allowed = "give one of path, hub and stage (or path beside hub, to be read in its place)"
         instead = f"; to read the file alone: {_anew(key, data.path)}" if data.path is not None else ""
@@ -265,11 +275,11 @@ def _file(path: str, name: str | None) -> Path:
     return whole / name if name else whole
 
 
-def _check_folder(folder: Path, files: dict[str, str], where: str) -> None:
-    """Refuse a folder without files, or with what would keep its reader waiting."""
-    if not files:
-        raise ConfigError([f"{where}: the folder is empty"])
-    for each in folder.rglob("*"):
+def _check_folder(folder: Path, where: str) -> None:
+    """Refuse a folder with what would keep its reader waiting, or with more files than any data set."""
+    for number, each in enumerate(folder.rglob("*")):
+        if number == MOST_FILES:
+            raise ConfigError([f"{where}: a folder of more than {MOST_FILES:,} files; name that of one data set"])
         if each.exists() and not each.is_file() and not each.is_dir():
             raise ConfigError([f"{where}: neither a file nor a folder: {each}"])
 

@@ -7,7 +7,6 @@ was. What others have in flight is not submitted again; jobs hang on theirs.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -15,18 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
-
 from launch import claim as claims
-from launch import order, provenance, queue, slurm, snapshot, standing
+from launch import order, provenance, queue, snapshot, standing
 from launch.claim import LEASE, Claim
 from launch.job import Cluster
-from launch.queue import Queue, Unanswered
-from launch.slurm import Full, Refused, Silent, Submission
+from launch.queue import Unanswered
+from launch.slurm import Refused, Silent, Submission
 from orchestrator import orphans
 from orchestrator.arrays import Array, arrange
 from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.graph import Graph, Node
+from orchestrator.handing import Handing, Unexplained, queue_of_mine
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
 from stages.store import Store
@@ -81,6 +79,7 @@ class Submitter:
         self._jobs: dict[str, str] = {}  # fingerprint -> the job to depend on
         self._intact: dict[Array, str] = {}  # arrays that went out whole -> their id
         self._held: list[Held] = []
+        self._settings: dict[str, str] = {}
         self._outcome = Submitted()
 
     def submit(self, entries: Iterable[Entry], leave: Iterable[Node] = ()) -> Submitted:
@@ -110,7 +109,9 @@ class Submitter:
                 )
             self._root = self._snapshot()
             self._packages, self._git = provenance.packages(), provenance.git()
-            for array in arrange(batches(new.values()), self._graph, self._cluster, self._most_elements()):
+            self._settings = self._ask_settings()
+            done = [key for key, entry in self._entries.items() if entry.state == "done"]
+            for array in arrange(batches(new.values()), self._graph, self._cluster, self._most_elements(), done):
                 self._send(array)
         # Only now: what hangs on a job that is cancelled has been submitted anew.
         orphans.cancel(self._store, self._tell)
@@ -122,10 +123,16 @@ class Submitter:
         except snapshot.TooLarge as error:
             raise ConfigError([str(error)]) from None
 
+    def _ask_settings(self) -> dict[str, str]:
+        try:
+            return queue.settings()
+        except Unanswered:
+            return {}
+
     def _most_elements(self) -> int:
         try:
-            return max(1, int(queue.settings().get("MaxArraySize", MOST)) - 1)
-        except (Unanswered, ValueError):
+            return max(1, int(self._settings.get("MaxArraySize", MOST)) - 1)
+        except ValueError:
             return MOST
 
     def _send(self, array: Array) -> None:
@@ -152,11 +159,11 @@ class Submitter:
             if len(common) == 1 and all(len(jobs) > len(*common) for jobs in after):
                 self._sbatch([held for _, held in mine], array, [f"aftercorr:{leader}", *_after(common.pop())])
                 return
-        if len({frozenset(jobs) for jobs in after}) == 1:
-            self._sbatch([held for _, held in mine], array, _after(after[0]), intact=whole)
-            return
+        alike: dict[frozenset[str], list[list[Held]]] = {}
         for (_, held), jobs in zip(mine, after, strict=True):
-            self._sbatch([held], array, _after(jobs))
+            alike.setdefault(frozenset(jobs), []).append(held)
+        for common_jobs, elements in alike.items():
+            self._sbatch(elements, array, _after(common_jobs), intact=whole and len(alike) == 1)
 
     def _claim(self, nodes: list[Node]) -> tuple[dict[Node, Held], list[Node]]:
         """Claims for nodes, and the nodes that somebody else was faster with."""
@@ -165,7 +172,7 @@ class Submitter:
         for node in nodes:
             folder = self._store.job(node.stage, node.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
-            draft = Claim(token=claims.new_token(), launcher="slurm")
+            draft = Claim(token=claims.new_token(), launcher="slurm", cluster=self._settings.get("ClusterName"))
             entry = self._entries[node.fingerprint]
             taken = None if _is_revived(entry, folder) else claims.take(folder, draft, entry.claim)
             if taken is None:
@@ -195,11 +202,12 @@ class Submitter:
                 entry = self._entries[node.fingerprint]
                 self._entries[node.fingerprint] = replace(entry, claim=claim, standing=stands)
                 return self._store.find(node.stage, node.fingerprint) is not None
-            if stands.job is not None:
+            if stands.job is not None and not stands.unsure and not stands.out_of_sight:
                 self._jobs[node.fingerprint] = stands.job
                 return True
-            if claim is None or claim.launcher == "local":
+            if claim is None or claim.launcher == "local" or stands.out_of_sight:
                 self._outcome.held_back.append(node)
+                self._tell(f"{node.stage}/{node.label}: {stands.reason}; what needs it is not submitted yet")
                 return True
             if not told:
                 told = True
@@ -287,50 +295,23 @@ class Submitter:
 
     def _accepted(self, given: Submission, token: str, stage: str) -> str:
         """The id of a job that Slurm has taken; waits for room in its queue, and for an answer."""
-        tries = Retrying(
-            retry=retry_if_exception_type((Full, Silent)),
-            wait=wait_exponential(min=1, max=20),
-            before_sleep=self._tell_why,
-            reraise=True,
-        )
+        handed = Handing(given, token, self._tell)
         try:
-            return tries(self._once, given, token, tries)
+            return handed.accepted()
         except Refused as error:
             self._take_back()
             raise ConfigError([f"cluster.stages.{stage}: Slurm refuses the job: {error}"]) from None
-
-    def _once(self, given: Submission, token: str, tries: Retrying) -> str:
-        """One call of sbatch; before a second one, look whether the first was heard."""
-        if tries.statistics["attempt_number"] > 1:
-            heard = {entry.id.partition("_")[0] for entry in self._queue_of_mine().entries if entry.token == token}
-            if len(heard) > given.segment:
-                return max(heard, key=int)
-        self._outcome.calls += 1
-        try:
-            return slurm.submit(given)
-        except Full as error:
-            # The same words may mean that the job itself is too large; with an empty queue nothing else can be meant.
-            if not any(not entry.ended for entry in self._queue_of_mine().entries):
-                raise Refused(str(error)) from None
-            raise
-
-    def _queue_of_mine(self) -> Queue:
-        try:
-            return queue.read([getpass.getuser()])
-        except Unanswered as error:
-            raise Silent(str(error)) from None
-
-    def _tell_why(self, state: RetryCallState) -> None:
-        assert state.outcome is not None and state.next_action is not None
-        self._tell(f"Slurm: {state.outcome.exception()}; trying again in {state.next_action.sleep:.0f} s")
+        except Unexplained as error:
+            self._take_back()
+            raise ConfigError([f"cluster.stages.{stage}: {error}"]) from None
+        finally:
+            self._outcome.calls += handed.calls
 
     def _take_back(self) -> None:
         """Leave nothing half submitted: cancel what this submission has submitted, and give its claims up."""
         with contextlib.suppress(Silent):
             tokens = {claim.token for _, _, claim in self._held}
-            queue.try_cancel(
-                entry.id for entry in self._queue_of_mine().entries if entry.token in tokens and not entry.ended
-            )
+            queue.try_cancel(entry.id for entry in queue_of_mine().entries if entry.token in tokens and not entry.ended)
         for _, folder, claim in self._held:
             claims.release(folder, claim)
 

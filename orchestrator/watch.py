@@ -24,17 +24,21 @@ def watch(graph: Graph, store: Store, draw: Callable[[list[Entry]], None]) -> li
         store.refresh()
         entries = plan.make(graph, store)
         draw(entries)
-        if not any(entry.in_flight for entry in entries):
+        if not any(entry.awaited for entry in entries):
             return entries
         time.sleep(POLL)
 
 
 @dataclass
 class Changes:
-    """Tells what changed since the last look, one line a node: `12:31:05 sft/ModSFT running -> failed: ...`."""
+    """Tells what changed since the last look, one line a node: `12:31:05 sft/ModSFT running -> failed: ...`.
+
+    Whoever waits is also told when nothing is known any more of whom it waits for.
+    """
 
     tell: Callable[[str], None]
     _before: dict[str, str] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, entries: list[Entry]) -> None:
         now = datetime.now().strftime("%H:%M:%S")
@@ -43,4 +47,7 @@ class Changes:
             if before != entry.state:
                 why = "" if entry.state == "done" else f": {entry.reason}"
                 self.tell(f"{now} {full(entry.node)} {before} -> {entry.state}{why}")
+            elif entry.standing.doubtful and self._told.get(entry.node.fingerprint) != entry.standing.whom:
+                self._told[entry.node.fingerprint] = entry.standing.whom
+                self.tell(f"{now} {full(entry.node)}: {entry.reason}; waiting for it")
             self._before[entry.node.fingerprint] = entry.state

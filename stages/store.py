@@ -13,6 +13,7 @@ Artifacts are found by fingerprint alone: labels are for people, and two experim
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -25,6 +26,9 @@ from stages import artifact, jsonfile
 
 #: Files of a node that is being worked on: held by its worker, its progress, and how often it was started.
 LOCK, PROGRESS, ATTEMPTS = "lock", "progress.json", "attempts"
+
+#: What a file system says that has no file locks (Lustre without `-o flock`, NFS without its lock daemon).
+LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 
 #: Where it is remembered what valid records say. What makes one valid may change with the schema.
 RECORDS = f".records-{artifact.SCHEMA}.json"
@@ -140,16 +144,16 @@ class Store:
     def reports(self, experiment: str) -> Path:
         return self.root / "reports" / experiment
 
-    def running(self, stage: str, fingerprint: str) -> bool:
-        """Whether a worker holds the node's lock right now. Changes nothing."""
+    def running(self, stage: str, fingerprint: str) -> bool | None:
+        """Whether a worker holds the node's lock right now; None where there are no locks. Changes nothing."""
         try:
             descriptor = os.open(self.job(stage, fingerprint) / LOCK, os.O_RDONLY)
         except OSError:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+        except OSError as error:
+            return None if error.errno in LOCKLESS else True
         finally:
             os.close(descriptor)
         return False

@@ -90,6 +90,19 @@ def benchmarks(name: str) -> frozenset[str]:
     return frozenset(groups.get(called, [called] if called in head else []))
 
 
+def same(row: str) -> list[str]:
+    """The names of ours that mean the same row of the paper, this one first.
+
+    >>> same("ModSFT+RL")
+    ['ModSFT+RL', 'SFT-2+RL']
+    """
+    found = [row]
+    for line in (line for number in range(1, 8) for line in table(number).lines):
+        after = [f"{name}+RL" for name in line.names] if line.after else []
+        found += [name for names in (line.names, after) if row in names for name in names]
+    return list(dict.fromkeys(found))
+
+
 def main() -> frozenset[str]:
     """The rows that figures compare, without +RL."""
     return frozenset(_data()["main"])

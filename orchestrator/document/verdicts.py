@@ -79,7 +79,8 @@ def _table(known: Sequence[Judged]) -> Table:
     caption = (
         "A claim holds where the whole interval lies on its side of 0, and does not where it lies on the other or "
         f"within the margin; one of several parts holds if all do. One seed never tells. Rows are compared by their "
-        f"overall average where no other is named. Interval: {estimate.NAME}."
+        f"overall average where no other is named. Interval: {estimate.NAME}; each for itself, so that of many claims "
+        "one or the other comes out by chance."
     )
     if published:
         caption += " The paper's: the same difference of its own published numbers."

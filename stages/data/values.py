@@ -117,18 +117,26 @@ class Text(str):
         found = super().__getitem__(place)
         return Text(found) if isinstance(place, slice) else found
 
+    def __radd__(self, other: str) -> str:
+        return Text(str.__add__(other, self))
 
-def _of_text(name: str) -> Callable[..., Text]:
+
+def _of_text(name: str) -> Callable[..., Any]:
+    """The method of a text, whose results are such texts, too."""
     method = getattr(str, name)
 
-    def call(self: str, *args: Any) -> Text:
-        return Text(method(self, *args))
+    def call(self: str, *args: Any, **options: Any) -> Any:
+        found = method(self, *args, **options)
+        return found if found is NotImplemented else seen(found)
 
     call.__name__ = name
     return call
 
 
-for _name in ("strip", "lstrip", "rstrip", "replace", "lower", "upper", "casefold", "removeprefix", "removesuffix"):
+for _name in (
+    *("strip", "lstrip", "rstrip", "replace", "lower", "upper", "casefold", "removeprefix", "removesuffix"),
+    *("title", "capitalize", "swapcase", "split", "rsplit", "splitlines", "partition", "rpartition", "__add__"),
+):
     setattr(Text, _name, _of_text(_name))
 
 

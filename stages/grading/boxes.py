@@ -15,7 +15,7 @@ _BARE = 200  # characters
 def last_box(text: str) -> str | None:
     r"""The content of the last `\boxed{...}` whose braces match; None if there is none.
 
-    Math-Verify would merge several boxes into one set, so the last is taken here.
+    `\fbox{...}` is a box too, as in MATH's own script. Math-Verify would merge several into one set; the last counts.
     `last_box(r"\boxed{1} or \boxed{\frac{1}{2}}")` is `r"\frac{1}{2}"`. Without braces it ends where the mathematics
     does, as in MATH's own script: `last_box(r"$\boxed 5$")` is `"5"`.
     """

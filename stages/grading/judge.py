@@ -1,4 +1,4 @@
-r"""Math-Verify's judge, made stricter: `verified` never accepts what Math-Verify itself refuses.
+r"""Math-Verify's judge, made stricter; it accepts more than Math-Verify by one rule, that of `stages.grading.positive`.
 
 - Values that are apart (`stages.grading.apart`) are not equal, also within sets, tuples, intervals, relations and
   matrices.
@@ -14,6 +14,7 @@ from functools import cache, partial
 from typing import Any
 
 from stages.grading.apart import are_apart
+from stages.grading.positive import positive
 
 
 def verified(gold: list[Any], answer: list[Any], *, sets_for_relations: bool = False) -> bool:
@@ -22,7 +23,10 @@ def verified(gold: list[Any], answer: list[Any], *, sets_for_relations: bool = F
 
     make_strict()
     # Its timeouts are signal alarms, which threads cannot have and C code does not hear: the pool kills instead.
-    return bool(verify(gold, answer, timeout_seconds=None, allow_set_relation_comp=sets_for_relations))
+    if verify(gold, answer, timeout_seconds=None, allow_set_relation_comp=sets_for_relations):
+        return True
+    pair = positive(gold[0], answer[0]) if gold and answer else None
+    return pair is not None and bool(verify(*pair, timeout_seconds=None))
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from stages.grading import expressions, notation, numerals, words
+from stages.grading import expressions, judge, notation, numerals, solutions, words
 
 #: Characters of an answer that Math-Verify is given; a longer box is incorrect. The longest gold answer of the
 #: benchmarks has fewer than 200, and the parser's time grows faster than the length.
@@ -38,7 +38,10 @@ def equivalent(gold: str, answer: str) -> bool:
     number, of_answer = (numerals.read(notation.without_unit(text)) for text in (one, other))
     if number is not None and of_answer is not None and (sure := numerals.equal(number, of_answer)) is not None:
         return sure
-    return verified(*words.opaque(one, other))
+    sets = solutions.sets(one, other)
+    if sets is not None and (solutions.is_joined(one) or solutions.is_joined(other)):
+        return judge.verified([sets[0]], [sets[1]])
+    return verified(*words.opaque(one, other)) or (sets is not None and judge.verified([sets[0]], [sets[1]]))
 
 
 def verified(gold: str, answer: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +83,33 @@ def test_age_is_since_the_last_touch(tmp_path: Path) -> None:
     claims.update(tmp_path, taken)
     assert claims.age(tmp_path, taken) < 5
     assert claims.age(tmp_path, replace(taken, number=2)) == float("inf")
+
+
+def test_a_claim_that_was_cut_short_is_of_nobody_we_know(tmp_path: Path) -> None:
+    """A power cut leaves empty files. It is waited for as long as for anybody, and taken over."""
+    (tmp_path / "claim-3.json").write_text("")
+    found = claims.read(tmp_path)
+    assert found is not None and (found.number, found.here, found.user) == (3, False, "somebody")
+    heir = claims.take(tmp_path, mine(), over=found)
+    assert heir is not None and claims.read(tmp_path) == heir
+
+
+def test_a_claim_of_a_later_version_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
+    taken = claims.take(tmp_path, mine(), over=None)
+    assert taken is not None
+    file = tmp_path / "claim-1.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "later": 1}))
+    assert claims.read(tmp_path) == taken
+
+
+def test_claims_work_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    with ThreadPoolExecutor(8) as pool:
+        won = [each for each in pool.map(lambda _: claims.take(tmp_path, mine(), None), range(32)) if each]
+    assert len(won) == 1 and claims.read(tmp_path) == won[0]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

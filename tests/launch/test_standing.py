@@ -6,6 +6,7 @@ import getpass
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from launch import claim as claims
-from launch import standing
+from launch import clock, standing
 from launch.claim import LEASE, Claim
-from launch.queue import ENDED, WAITING, Entry, Queue, Unanswered
+from launch.queue import ENDED, WAITING, Absent, Entry, Queue, Unanswered
+from stages.store import LOCK
 
 TOKEN = "a" * 12
 FRESH, COLD = 1.0, LEASE + 1
@@ -45,13 +47,16 @@ def hiding(answer: bool) -> Queue:
 def stand(tmp_path: Path) -> Any:
     """The standing of a claim that was last touched `age` seconds ago."""
 
-    def stand(claim: Claim | None, seen: Queue | Unanswered = EMPTY, age: float = FRESH, locked: bool = False) -> Any:
+    def stand(
+        claim: Claim | None, seen: Queue | Unanswered = EMPTY, age: float = FRESH, locked: bool | None = False
+    ) -> Any:
         if claim is not None:
             claim = claims.take(tmp_path, claim, over=None)
             assert claim is not None
             os.utime(tmp_path / "claim-1.json", (0, time.time() - age))
         return standing.of(tmp_path, claim, seen, locked=locked)
 
+    stand.folder = tmp_path  # type: ignore[attr-defined]
     return stand
 
 
@@ -148,8 +153,100 @@ def test_slurm_hidden_from_us(hidden: bool, user: str | None, state: str, stand:
 @pytest.mark.parametrize("job", [None, "12"])
 def test_slurm_does_not_answer(job: str | None, age: float, stand: Any) -> None:
     found = stand(slurm(job=job), Unanswered("squeue: no route"), age)
-    assert (found.state, found.job) == ("running", job)
-    assert found.reason.endswith("Slurm does not answer: squeue: no route")
+    assert (found.state, found.job, found.deaf, found.out_of_sight) == ("running", job, True, False)
+    assert found.whom.endswith("Slurm does not answer: squeue: no route")
+
+
+@pytest.mark.parametrize(("age", "out"), [(FRESH, False), (COLD, True)])
+def test_there_is_no_slurm_here(age: float, out: bool, stand: Any) -> None:
+    """As in a store that was moved away from its cluster: nobody waits here for what will never be known."""
+    found = stand(slurm(job="12", host="login1"), Absent("squeue is not on the PATH"), age)
+    assert (found.state, found.out_of_sight) == ("running", out)
+    said = "job 12 has it, but Slurm does not answer: squeue is not on the PATH"
+    more = "; nobody has touched it for 13 s; it was taken on login1; if it is not to run any more, `cancel` with its "
+    assert found.reason == said + (f"{more}name frees it" if out else "")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "age", "state", "out"),
+    [
+        ("alpha", "alpha", COLD, "free", False),
+        ("alpha", "beta", COLD, "running", True),
+        ("alpha", None, COLD, "running", False),
+        ("alpha", "beta", FRESH, "running", False),
+        (None, "beta", COLD, "free", False),
+    ],
+)
+def test_a_job_of_another_cluster(
+    theirs: str | None, ours: str | None, age: float, state: str, out: bool, stand: Any
+) -> None:
+    """Its own queue has it, perhaps; this one lacks it in any case."""
+    seen = Queue([])
+    seen.__dict__["cluster"] = ours
+    found = stand(slurm(job="12", cluster=theirs), seen, age)
+    assert (found.state, found.out_of_sight) == (state, out)
+
+
+@pytest.mark.parametrize("claim", [slurm(job="12"), slurm(), local(host="elsewhere")])
+def test_a_touch_that_is_yet_to_come_is_watched(claim: Claim, stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither fresh nor stale, it counts for as long as nobody has seen it untouched for a lease, by one clock."""
+    found = stand(claim, age=-3600.0)
+    assert found.state != "free" and found.unsure and "12 s of watching it will tell" in found.reason
+    real, folder = time.monotonic, stand.folder
+    taken = claims.read(folder)
+    later(monkeypatch, real, LEASE - 1)
+    assert standing.of(folder, taken, EMPTY, locked=False).state != "free"
+    os.utime(folder / "claim-1.json", (0, time.time() + 3700))  # it lives
+    later(monkeypatch, real, LEASE + 1)
+    assert standing.of(folder, taken, EMPTY, locked=False).state != "free"
+    later(monkeypatch, real, 2 * LEASE + 2)
+    assert standing.of(folder, taken, EMPTY, locked=False).state == "free"
+
+
+def later(monkeypatch: pytest.MonkeyPatch, real: Callable[[], float], seconds: float) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: real() + seconds)
+
+
+@pytest.mark.parametrize("skew", [-3600.0, -20.0, 20.0, 3600.0])
+@pytest.mark.parametrize(("age", "state"), [(FRESH, "running"), (COLD, "free")])
+def test_the_clock_of_this_host_is_no_matter(
+    skew: float, age: float, state: str, stand: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + skew)
+    assert stand(local(host="elsewhere"), age=age + skew).state == state
+
+
+def test_a_store_that_cannot_be_written_has_no_clock(stand: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now", lambda folder: None)
+    found = stand(local(host="elsewhere"), age=COLD)
+    assert (found.state, found.unsure) == ("running", True)
+
+
+@pytest.mark.parametrize(
+    ("claim", "age", "state"),
+    [
+        (local(pid=os.getpid()), FRESH, "running"),
+        (local(pid=os.getpid()), COLD, "free"),
+        (local(pid=2**22 + 1), FRESH, "free"),
+        (local(pid=os.getpid(), boot="another machine of this name"), FRESH, "running"),
+        (local(pid=2**22 + 1, boot="another machine of this name"), FRESH, "running"),
+    ],
+)
+def test_without_locks_the_process_and_its_touches_tell(claim: Claim, age: float, state: str, stand: Any) -> None:
+    assert stand(claim, age=age, locked=None).state == state
+
+
+def test_a_machine_of_the_same_name_is_another(stand: Any) -> None:
+    """Its worker does not hold our lock."""
+    assert stand(local(boot="another"), age=FRESH, locked=False).state == "running"
+
+
+def test_a_job_that_runs_and_waits_for_a_lock_says_for_whose(stand: Any, tmp_path: Path) -> None:
+    other = local(user="bob", host="n7", pid=4)
+    (tmp_path / LOCK).write_text(f"\n{other.holder}\n")
+    found = stand(slurm(job="12"), shows("RUNNING"), locked=True)
+    assert found.reason == "job 12 runs on n1 and waits for process 4 of bob on n7"
 
 
 def test_nobody_asks_slurm_for_what_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

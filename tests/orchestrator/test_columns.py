@@ -88,9 +88,13 @@ def test_a_file_says_it_itself_and_a_file_of_today_is_what_it_was(tmp_path: Path
     before, bare = (
         sources.data(Data(path=str(tmp_path / "a.jsonl"), fields=each), "demonstrations", None) for each in (said, None)
     )
-    assert before.fingerprint == bare.fingerprint
+    assert before.fingerprint == bare.fingerprint and bare.notes == ()
     asked = sources.data(Data(path=str(tmp_path / "b.jsonl")), "problems", None, OPEN)
     assert asked.reading["fields"] == {"question": "{{ question }}", "prompt": OPEN, "answer": "{{ answer }}"}
+    assert asked.notes == (
+        f"problems={tmp_path / 'b.jsonl'}: question is the column question, answer is the column answer; "
+        "the prompt is the question in template.open",
+    )
     (tmp_path / "folder").mkdir()
     (tmp_path / "b.jsonl").rename(tmp_path / "folder" / "train.jsonl")
     folder = sources.data(Data(path=str(tmp_path / "folder")), "problems", None, OPEN)

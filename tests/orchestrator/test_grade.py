@@ -49,12 +49,32 @@ def test_a_hang_and_a_gold_answer_that_is_none_are_errors_with_their_reasons(
     assert none["error"] == "the gold answer does not parse"
 
 
-def test_standard_input_is_a_file_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(line("gpqa", "A", "(A)")) + "\n\n"))
+@pytest.mark.parametrize("locale", ["ascii", "latin-1", "utf-8"])
+def test_standard_input_is_a_file_too_in_utf_8_whatever_the_locale(
+    locale: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = line("letter", "B", "答案是 B", name="é")
+    text = json.dumps(row, ensure_ascii=False) + "\n\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding=locale))
     assert main(["grade", "-"]) == 0
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["correct"] is True
+    assert json.loads(captured.out) == {**row, "extracted": "B", "correct": True, "error": None}
     assert captured.err == "1 graded: 1 correct, 0 wrong, 0 unparsed, 0 errors\n"
+
+
+def test_what_is_not_utf_8_is_one_message_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = json.dumps(line("math", "1", r"\boxed{1}")).encode()
+    content = good + b"\n\n" + good.replace(b"boxed{1}", b"boxed{\xe9}") + b"\n" + good.replace(b"1", b"\xff") + b"\n"
+    (tmp_path / "latin").write_bytes(content)
+    assert main(["grade", str(tmp_path / "latin")]) == 2
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="latin-1"))
+    assert main(["grade", "-"]) == 2
+    captured = capsys.readouterr()
+    message = "line 3: not UTF-8 (byte 54 of the line: invalid continuation byte)"
+    assert captured.err == f"error: {tmp_path}/latin, {message}\nerror: standard input, {message}\n"
+    assert captured.out == ""
 
 
 def test_every_bad_line_is_named_before_anything_is_graded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,6 +136,7 @@ def test_a_claim_without_its_rows_says_which_it_needs_and_is_not_one_that_cannot
         ),
         ("evolm_alpha", [], {"alpha": [0.2, 0.2, 0.4, 1.2], "alpha_ends": [-0.8, -3.1]}),
         ("evolm_rho", [], {"rho": [0.8, 0.2, 1.9], "rho_ends": [2.3, 1.8, -1.4]}),
+        ("evolm_checkpoints", [], {"moderate": 0.6, "end": [-2.5, -1.9], "rejuvenation_gain": [7.2, 2.6], "dft": None}),
         ("tiny_paper", [], {"entropy": None, "gain": [None, None], "fusion": [None, None, None]}),
     ],
 )
@@ -149,6 +150,16 @@ def test_a_published_number_stands_beside_the_same_quantity_alone(
         name: [part.published for part in found[name].parts] if found[name].parts else found[name].published
         for name in beside
     } == beside
+
+
+def test_rows_of_the_paper_are_found_by_the_name_that_its_own_experiment_gives_them(tmp_path: Path) -> None:
+    for experiment, verdict in (("evolm_checkpoints", "cannot tell"), ("tiny_paper", "not judged")):
+        rows = "SFT-2,SFT-2+RL,SFT-32,SFT-32+RL,SFT-2+Rejuvenation+RL"
+        composed = config.compose([f"+experiment={experiment}", f"only=[{rows}]", f"store={tmp_path}"])
+        study = Study(*sweep.merge(sweep.read([composed])), Store(tmp_path))
+        found = {each.name: each for each in claims.judge(study)}
+        assert (found["moderate"].verdict, found["gain"].verdict) == (verdict, verdict)  # SFT-2 is no ModSFT there
+    assert found["moderate"].lacks == ["row ModSFT+Rejuvenation+RL", "row ModSFT+RL"]
 
 
 def text(judged: Iterable[Judged]) -> str:

@@ -232,8 +232,29 @@ def test_what_a_stage_publishes_is_taken_however_it_is_written(sources: Sources)
 
 
 def test_a_pipe_is_refused_and_not_opened(sources: Sources, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "rows.jsonl")
-    assert "neither a file nor a folder" in refused(sources, tmp_path / "rows.jsonl")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder" / "rows.jsonl")
+    assert "neither a file nor a folder" in refused(sources, tmp_path / "folder" / "rows.jsonl")
+    assert "neither a file nor a folder" in refused(sources, tmp_path / "folder")
+
+
+def test_a_folder_of_everything_is_not_hashed(
+    sources: Sources, rows: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("orchestrator.sources.MOST_FILES", 1)
+    assert f"calibration={tmp_path}: a folder of more than 1 files; name that of one data set" in refused(
+        sources, tmp_path
+    )
+
+
+@pytest.mark.parametrize("name", ["path", "hub", "stage"])
+def test_an_empty_name_is_not_this_folder(sources: Sources, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"problems.{name}: is empty; give a file, a folder or a hub id"):
+        sources.data(Data(**{name: " "}), "problems", None)
+
+
+def test_a_name_that_is_too_long_is_one_message(sources: Sources) -> None:
+    assert "cannot be read (File name too long)" in refused(sources, Path("/" + "x" * 300 + ".jsonl"))
 
 
 def test_every_kind_of_file_is_looked_at(sources: Sources, tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def test_what_is_no_number_is_not_0(value: Any, template: str) -> None:
 LISTING = [
     *("x | list", "x | reject('equalto', 'N/A') | list", "x | sort", "x | unique", "x | map('upper')"),
     *("x | trim | list", "x.strip()[1:] | list", "row['x'] | list", "x"),
+    *("(x + '') | list", "('' + x) | list", "x.split(';')[0] | list", "x | lower | replace('a', 'b') | list"),
 ]
 
 
@@ -211,6 +212,11 @@ def test_a_field_made_of_a_text_is_no_list_either() -> None:
         ("{{ x | join(', ') }}", [1, "b", 2.5], "1, b, 2.5"),
         ("{{ x.text[0] }}{{ x['text'] | last }}", {"text": ["a", "b"], "more": math.nan}, "ab"),
         ("{{ x[0] }}{{ x | first }}{{ x | last }}{{ x | length }}", "abc", "aac3"),
+        (
+            "{{ x.split(',') | join('-') }}{{ (x.partition(',') | list)[2] }}{{ x + '!' }}{{ '!' + x }}",
+            "a,b",
+            "a-bba,b!!a,b",
+        ),
         ("{{ x.split(',')[1] }}{{ 'a' in x and '!' or '?' }}{{ x | reverse }}", "a,b", "b!b,a"),
         ("{{ '%s of %d' % (x, 2) }}{{ '{}'.format(x) }}{{ x.replace('a', 'b') ~ 1 }}", "a", "a of 2ab1"),
         ("{{ 'ABC' | list | join(x) }}", "-", "A-B-C"),

@@ -71,3 +71,31 @@ def test_one_run_that_stands_in_several_tables_has_one_value_but_for_what_is_lis
     assert dict(rows(5))["0.5"] == dict(rows(4))["OverSFT w/ Fusion"]
     assert dict(rows(7))["ModSFT"] == dict(rows(2))["ModSFT+RL"]
     assert dict(rows(4))["OverSFT"] == dict(rows(2))["OverSFT+RL"]
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ("OverSFT", ["OverSFT", "SFT-32"]),
+        ("OverSFT+RL", ["OverSFT+RL", "SFT-32+RL"]),
+        ("ModSFT+Rejuvenation+RL", ["ModSFT+Rejuvenation+RL", "SFT-2+Rejuvenation+RL"]),
+        ("Rejuvenation", ["Rejuvenation", "SFT-32+Rejuvenation"]),
+        ("RandomReset+RL", ["RandomReset+RL"]),
+    ],
+)
+def test_a_row_of_the_paper_has_the_names_that_mean_it(row: str, names: list[str]) -> None:
+    assert paper.same(row) == names
+
+
+@pytest.mark.parametrize(
+    ("column", "of"),
+    [
+        ("math500", {"MATH"}),
+        ("ID avg", {"GSM8K", "MATH", "AMC23", "Miner.", "Olymp."}),
+        ("OOD avg", {"GPQA", "ARC", "MMLU"}),
+        ("avg", {"GSM8K", "MATH", "AMC23", "Miner.", "Olymp.", "GPQA", "ARC", "MMLU"}),
+        ("tiny_sums", set()),
+    ],
+)
+def test_a_column_of_the_paper_is_of_its_benchmarks(column: str, of: set[str]) -> None:
+    assert paper.benchmarks(column) == of

@@ -67,6 +67,7 @@ def test_garbage_is_not(gold: str) -> None:
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"$\boxed 5$ metres", "5"),
         (r"\boxed5", "5"),
+        (r"\boxed{4}, and at last \fbox{5}", "5"),
         (r"$\boxed \frac{1}{2}$", r"\frac{1}{2}"),
         (r"\boxed{5}, in a \boxed environment", "5"),
         (r"\boxedness 5", None),

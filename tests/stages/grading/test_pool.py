@@ -11,13 +11,14 @@ import psutil
 import pytest
 
 from stages.contract import StageError
+from stages.grading import pool
 from stages.grading.pool import DEADLINE, Grade, Graders, check_errors
 
 
 @pytest.fixture(scope="module")
 def graders() -> Iterator[Graders]:
-    with Graders(1) as pool:
-        yield pool
+    with Graders(1) as one:
+        yield one
 
 
 def test_verdicts_come_in_the_order_of_the_answers(graders: Graders) -> None:
@@ -63,6 +64,94 @@ def test_ordinary_answers_are_fast(graders: Graders) -> None:
     grades = graders.grade("math", [(str(i), rf"\boxed{{{i}.0}}") for i in range(200)])
     assert all(grade.correct for grade in grades)
     assert time.perf_counter() - started < 5  # far from the usual 0.3 s, for a busy machine
+
+
+def _workers() -> list[psutil.Process]:
+    """The workers of this process's pool, without those that have just ended."""
+    [server] = _servers()
+    return [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def _servers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(child.cmdline())]
+
+
+ANSWERS = [("12", rf"\boxed{{{number}+x-x}}") for number in range(40)]
+VERDICTS = [number == 12 for number in range(40)]
+
+
+@pytest.mark.parametrize("victim", ["an idle worker", "a busy worker", "every worker", "the server"])
+def test_who_kills_a_grader_or_its_server_costs_no_verdict(victim: str) -> None:
+    with Graders(2) as graders:
+        assert graders.grade("math", [("1", r"\boxed{1}")])[0].correct
+        hang = graders.submit("math", "1", r"\boxed{9^{9^{9^9}}}") if victim == "a busy worker" else None
+        time.sleep(0.2)
+        workers = _workers()
+        busy = max(workers, key=lambda worker: sum(worker.cpu_times()[:2]))
+        for each in {"an idle worker": workers[:1], "a busy worker": [busy], "the server": _servers()}.get(
+            victim, workers
+        ):
+            each.kill()
+        assert [grade.correct for grade in graders.grade("math", ANSWERS)] == VERDICTS
+        time.sleep(0.5)  # until the pool has seen it, if it had not
+        assert [grade.correct for grade in graders.grade("math", [("3", r"\boxed{1+2}")])] == [True]
+        assert hang is None or hang.result().error == f"timeout after {DEADLINE:g} s of processor time"
+
+
+def test_an_answer_that_kills_its_worker_is_an_error_and_a_pool_that_cannot_start_stops_the_stage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Graders(1) as graders:
+        task = pool.Task(graders, _die, [])  # type: ignore[arg-type]
+        assert task.outcome() == (None, f"worker died {pool.ATTEMPTS} times (exit code -9)")
+        assert graders.grade("math", [("1", r"\boxed{1}")])[0].correct
+
+    def refuse(*_: object) -> None:
+        raise OSError("no process can be started")
+
+    monkeypatch.setattr("multiprocessing.popen_forkserver.Popen.__init__", refuse)
+    with Graders(1) as graders, pytest.raises(StageError, match="in a row broke .*: no process can be started"):
+        graders.grade("math", [("1", r"\boxed{1}")])
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_graders_outlive_a_sigterm_to_the_whole_group_while_their_parent_does() -> None:
+    code = (
+        "import signal, sys, time\n"
+        "from stages.grading.pool import Graders\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: None)\n"
+        "    with Graders(2) as graders:\n"
+        "        graders.grade('math', [('1', r'\\boxed{1}')])\n"
+        "        print('ready', flush=True)\n"
+        "        sys.stdin.readline()\n"
+        "        started = time.perf_counter()\n"
+        "        grades = graders.grade('math', [('12', r'\\boxed{%d+x-x}' % number) for number in range(40)])\n"
+        "        print([grade.correct for grade in grades].index(True), time.perf_counter() - started, flush=True)\n"
+        "    print('left', flush=True)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "."},
+        start_new_session=True,
+    )
+    assert parent.stdout is not None and parent.stdout.readline() == b"ready\n"
+    time.sleep(0.5)  # until both workers have begun
+    children = psutil.Process(parent.pid).children(recursive=True)
+    os.killpg(parent.pid, signal.SIGTERM)
+    _, alive = psutil.wait_procs(children, timeout=0.5)
+    assert len(alive) == len(children)
+    output, errors = parent.communicate(b"\n", timeout=60)
+    place, seconds = output.splitlines()[0].split()
+    assert place == b"12" and float(seconds) < 10 and output.splitlines()[1:] == [b"left"] and errors == b""
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive
 
 
 def test_graders_die_with_a_parent_that_is_killed() -> None:
