@@ -61,32 +61,46 @@ class Best:
         return again(overrides, self.wanted) if self.state in ("one seed", "partial") else ""
 
     def said(self) -> str:
-        """It in a sentence or two, without the command."""
+        """It in a few sentences, without the command."""
+        return " ".join(filter(None, (self.headline, self.detail)))
+
+    @property
+    def headline(self) -> str:
+        """What somebody who reads one sentence has to know."""
+        match self.state:
+            case "nothing":
+                return "No row of this study ends with RL on benchmarks, so it does not say where RL should start."
+            case "alone":
+                return f"No recommendation: {self.rows[0]} is the only row to compare, so this study chooses nothing."
+            case "one seed":
+                return f"No answer yet: each of the {len(self.rows)} rows after RL has one seed."
+            case "partial":
+                some = f"{self.there} of {len(self.rows)} rows after RL have all of their {self.seeds} seeds"
+                return f"No answer yet: {some}, and nothing is judged before all have."
+            case "best":
+                return f"{self.rows[0]} ends highest of {len(self.rows)} rows after RL."
+        return f"No best row: {listed(self.level)} cannot be told apart."
+
+    @property
+    def detail(self) -> str:
+        """How sure that is, and what would make it surer."""
         called = CALLED.get(self.column, self.column)
-        if self.state == "nothing":
-            return "No row of this study ends with RL on benchmarks, so it does not say where RL should start."
-        if self.state == "alone":
-            return f"No recommendation: {self.rows[0]} is the only row to compare, so this study chooses nothing."
         if self.state == "one seed":
-            return (
-                f"No answer yet: each of the {len(self.rows)} rows after RL has one seed, and another training of the "
-                f"same row may end elsewhere. {SEEDS} seeds of each can tell."
-            )
-        if self.state == "partial":
-            some = f"{self.there} of {len(self.rows)} rows after RL have all of their {self.seeds} seeds"
-            return f"No answer yet: {some}, and nothing is judged before all have."
+            return f"Another training of the same row may end elsewhere; {SEEDS} seeds of each may tell."
         if self.state == "best":
-            others = "the other row" if len(self.rows) == 2 else f"each of the other {len(self.rows) - 1} rows"
+            every = "its lead" if len(self.rows) == 2 else "its lead over each of the others"
             return (
-                f"{self.rows[0]} ends highest: with {self.seeds} seeds each, the 95 % interval of its lead over "
-                f"{others} excludes 0. Its {called} is {points(self.lead)} above that of the next, {self.rows[1]}."
+                f"With {self.seeds} seeds each, the 95 % interval of {every} excludes 0: by its {called} it is "
+                f"{points(self.lead)} above the next, {self.rows[1]}."
             )
-        below = len(self.rows) - len(self.level)
-        more = f"; the other {below} {'is' if below == 1 else 'are'} lower than the first of these" if below else ""
-        return (
-            f"No best row: by their {called}, {listed(self.level)} cannot be told apart with {self.seeds} seeds "
-            f"each{more}. More seeds may tell; take new ones, since these have been looked at."
-        )
+        if self.state == "level":
+            below = len(self.rows) - len(self.level)
+            more = f" The other {below} {'is' if below == 1 else 'are'} lower than {self.level[0]}." if below else ""
+            return (
+                f"With {self.seeds} seeds each, the 95 % intervals of their differences to {self.level[0]}, which has "
+                f"the highest {called}, include 0.{more} More seeds may tell; new ones, as these have been looked at."
+            )
+        return ""
 
 
 #: A column -> how a sentence calls it.

@@ -120,6 +120,11 @@ class Differences:
     def head(self) -> list[str]:
         return ["benchmark", *self.found]
 
+    @property
+    def alone(self) -> bool:
+        """Whether some are of one seed."""
+        return any(each.wanted < 2 for row in self.found.values() for each in row if each is not None)
+
     def cells(self) -> list[list[str]]:
         """The table as text, without the head: a line for each benchmark and average, a column for each difference."""
         by_column = zip(*self.found.values(), strict=True)
@@ -127,6 +132,10 @@ class Differences:
             [column, *(MISSING if each is None else str(each) for each in line)]
             for column, line in zip(self.columns, by_column, strict=True)
         ]
+
+
+#: What an interval of one seed does not say, behind whatever shows it.
+ALONE = "; of one seed it is over its problems alone, and another training may say otherwise"
 
 
 def table(experiment: Experiment, graph: Graph, store: Store) -> Differences:

@@ -134,7 +134,7 @@ def _show_scores(results: Results, out: Console) -> None:
     if results.differences.found:
         what = (
             "pass@1 of a variant minus that of its reference, in points, paired by problem [95 % interval];\n"
-            "higher, lower: the interval excludes 0"
+            "higher, lower: the interval excludes 0" + (differences.ALONE if results.differences.alone else "")
         )
         _show("difference", what, results.differences, out, abreast=max(1, (out.width - BENCHMARK) // DIFFERENCE))
     for error in results.differences.errors:

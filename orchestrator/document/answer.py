@@ -21,8 +21,10 @@ LISTED = 12
 def decision(material: Material) -> Iterator[Block]:
     """The decision, or why there is none yet; and what a reader must know to weigh it."""
     found = material.results.best
-    start = f"Start RL from {_start(material, found.rows[0])}. " if found.state == "best" else ""
-    yield Paragraph(f"{start}{found.said()}", "" if found.state == "nothing" else "lead")
+    start = f"Start RL from {_start(material, found.rows[0])}: " if found.state == "best" else ""
+    yield Paragraph(f"{start}{found.headline}", "" if found.state == "nothing" else "lead")
+    if found.detail:
+        yield Paragraph(found.detail)
     if command := found.command(material.given):
         yield Command(command)
     for note in learned.notes(material.study.graph.nodes.values(), material.study.store):

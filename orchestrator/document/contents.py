@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from orchestrator import plan
+from orchestrator import differences, plan
 from orchestrator.command import Study
 from orchestrator.document import (
     answer,
@@ -166,7 +166,9 @@ def _measured(material: Material) -> Iterator[Block]:
     for name, title, head, lines, names, there in wanted:
         if there:
             rows = [Row([*map(Cell, line[:names]), *map(cells.of_text, line[names:])]) for line in lines]
-            table = Table(name=name, title=title, head=head, rows=rows, names=names, caption=_CAPTIONS[name])
+            alone = name == "differences" and tables.differences.alone
+            caption = _CAPTIONS[name] + (differences.ALONE if alone else "")
+            table = Table(name=name, title=title, head=head, rows=rows, names=names, caption=caption)
             yield table if name == "differences" else Folded(f"{title}: {_CAPTIONS[name]}", [table])
     for error in tables.differences.errors:
         yield Missing("A difference", error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator import differences
+from orchestrator.best import listed
 from orchestrator.document.again import Again
 from orchestrator.document.artifacts import Lacking
 from orchestrator.document.blocks import Block, Cell, Folded, Paragraph, Row, Table
@@ -20,7 +22,7 @@ def ratios(material: Material) -> dict[str, float]:
         line = lines[0]
         if line.repair is not None and line.rl is None and line.repaired("rho"):
             try:
-                found[name] = float(material.artifacts.summary(line.repair)["reset_ratio"])
+                found[name] = float(material.artifacts.json(line.repair, "summary.json")["reset_ratio"])
             except (Lacking, KeyError, TypeError, ValueError):
                 continue
     return found
@@ -31,16 +33,18 @@ def caution(material: Material) -> Iterator[Block]:
     found = ratios(material)
     if not found:
         return
-    low, high = min(found.values()), max(found.values())
-    share = f"{100 * low:.1f} %" if f"{low:.3f}" == f"{high:.3f}" else f"{100 * low:.1f} to {100 * high:.1f} %"
+    of: dict[str, list[str]] = {}
+    for name, ratio in found.items():
+        of.setdefault(f"{100 * ratio:.1f} %", []).append(name)
+    shares = listed([f"{share} ({', '.join(names)})" for share, names in of.items()])
     large = (
         " So what is said of resets here is about large ones, and does not carry over to the paper's."
-        if high >= LARGE
+        if max(found.values()) >= LARGE
         else ""
     )
     yield Paragraph(
-        f"A reset sets {share} of all neurons back to the base in this study ({', '.join(found)}); the paper calls "
-        f"its own reset set very small, without a number.{large}"
+        f"Of all neurons, resets set {shares} back to the base in this study; the paper calls its own reset set very "
+        f"small, without a number.{large}"
     )
 
 
@@ -100,5 +104,6 @@ def _control(material: Material) -> Paragraph | None:
                 for column, each in zip(material.results.differences.columns, found, strict=True)
                 if each is not None
             )
-            return Paragraph(f"{name}, in points [95 % interval]: {shown}.")
+            alone = differences.ALONE if any(each is not None and each.wanted < 2 for each in found) else ""
+            return Paragraph(f"{name}, in points [95 % interval]: {shown}{alone}.")
     return None

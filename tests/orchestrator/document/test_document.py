@@ -163,7 +163,8 @@ def test_a_verdict_says_its_numbers_and_what_is_missing_for_it(document: Documen
 
 
 def test_one_seed_gives_no_answer_and_says_what_would(document: Document) -> None:
-    lead, command, folded, *_ = document.sections[0].blocks
+    lead, why, command, folded, *_ = document.sections[0].blocks
+    assert isinstance(why, Paragraph) and "Another training of the same row may end elsewhere" in why.text
     assert isinstance(lead, Paragraph) and lead.kind == "lead"
     assert lead.text.startswith("No answer yet: each of the 7 rows after RL has one seed")
     assert isinstance(command, Command)
@@ -182,7 +183,7 @@ def test_one_seed_gives_no_answer_and_says_what_would(document: Document) -> Non
 def test_a_study_of_which_nothing_is_there_has_a_report(tmp_path: Path) -> None:
     made = Synthetic(tmp_path / "store").document()
     assert made.partial and made.state.startswith("partial: 0 of ")
-    lead, command = made.sections[0].blocks
+    lead, _, command = made.sections[0].blocks
     assert isinstance(lead, Paragraph) and lead.text.startswith("No answer yet: each of the 7 rows after RL has one")
     assert isinstance(command, Command) and command.text.startswith("python -m orchestrator run +experiment=tiny_vari")
     assert [each.name for each in made.figures()] == ["graph"]
@@ -424,7 +425,7 @@ def test_rows_with_fewer_seeds_do_not_decide(tmp_path: Path) -> None:
     found = rows(made, "all")
     assert list(found) == list(study.study.experiment.replicas)
     lead = next(block for block in made.every() if isinstance(block, Paragraph))
-    assert lead.text.startswith("No best row: by their overall average, ")
+    assert lead.text.startswith("No best row: ") and lead.text.endswith("cannot be told apart.")
     items = next(block for block in made.sections[0].blocks if isinstance(block, Items))
     fewer = "DFT+RL, Fusion+RL, Rejuvenation+RL, RandomReset+RL and ModSFT+Rejuvenation+RL"
     assert set(
@@ -453,10 +454,10 @@ def planted(tmp_path: Path, **solved: int) -> Document:
 @pytest.mark.usefixtures("undrawn")
 def test_a_row_that_seeds_tell_from_all_others_is_the_answer_and_is_marked(tmp_path: Path) -> None:
     made = planted(tmp_path, ModSFT=3, OverSFT=3, Rejuvenation=9, RandomReset=3)
-    lead, *others = made.sections[0].blocks
-    assert isinstance(lead, Paragraph) and lead.kind == "lead"
-    assert lead.text.startswith("Start RL from Rejuvenation. Rejuvenation+RL ends highest: with 3 seeds each, ")
-    assert "is +50.0 [" in lead.text
+    lead, why, *others = made.sections[0].blocks
+    assert isinstance(lead, Paragraph) and lead.kind == "lead" and isinstance(why, Paragraph)
+    assert lead.text == "Start RL from Rejuvenation: Rejuvenation+RL ends highest of 4 rows after RL."
+    assert why.text.startswith("With 3 seeds each, ") and "it is +50.0 [" in why.text
     assert not any(isinstance(block, Command) for block in others)
     items = next(block for block in others if isinstance(block, Items))
     assert items.texts[0].startswith("Rejuvenating OverSFT (Rejuvenation) changes") and "(better)" in items.texts[0]
@@ -471,12 +472,10 @@ def test_a_row_that_seeds_tell_from_all_others_is_the_answer_and_is_marked(tmp_p
 @pytest.mark.usefixtures("undrawn")
 def test_rows_that_cannot_be_told_apart_are_named_and_none_of_them_is_best(tmp_path: Path) -> None:
     made = planted(tmp_path, ModSFT=3, OverSFT=2, Rejuvenation=9, RandomReset=9)
-    lead, command, *_ = made.sections[0].blocks
-    assert isinstance(lead, Paragraph) and isinstance(command, Command)
-    assert lead.text.startswith(
-        "No best row: by their overall average, Rejuvenation+RL and RandomReset+RL cannot be told apart with 3 seeds "
-        "each; the other 2 are lower than the first of these."
-    )
+    lead, why, command, *_ = made.sections[0].blocks
+    assert isinstance(lead, Paragraph) and isinstance(why, Paragraph) and isinstance(command, Command)
+    assert lead.text == "No best row: Rejuvenation+RL and RandomReset+RL cannot be told apart."
+    assert "The other 2 are lower than Rejuvenation+RL." in why.text
     assert "'only=[Rejuvenation+RL,RandomReset+RL]' 'seeds=[14,15,16,17,18,19]'" in command.text
     assert {cell.mark for row in rows(made, "table2").values() for cell in row.values()} <= {"", "first"}
 
@@ -515,7 +514,7 @@ def test_the_front_page_says_how_much_is_reset_and_on_what_it_was_trained(tmp_pa
     assert isinstance(repair, Node)
     ratio = json.loads((study.folder(repair) / "record.json").read_text())["summary"]["reset_ratio"]
     front = markdown.render(study.document()).partition("## State")[0]
-    assert f"A reset sets {100 * ratio:.1f} % of all neurons back to the base in this study (Rejuvenation)" in front
+    assert f"Of all neurons, resets set {100 * ratio:.1f} % (Rejuvenation) back to the base in this study" in front
     assert "Trained on processors (EPYC 7), not on GPUs. Another kind of processor gives other numbers" in front
 
 
