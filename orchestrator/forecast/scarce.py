@@ -30,7 +30,7 @@ def _said(nodes: Iterable[Node], store: Store, stages: Mapping[str, tuple[str, _
         given = node.inputs.get(kind)
         count = rows.count(given, store)
         if check is not None and count is not None and isinstance(given, Source):
-            found |= dict.fromkeys(check(node, count, f"{given.name} has {count} rows"))
+            found |= dict.fromkeys(check(node, count, f"{given.name} has {count} row{'s' if count != 1 else ''}"))
     return list(found)
 
 
