@@ -4,8 +4,8 @@ Math-Verify reads a run of letters as a product, which commutes. These rules are
 guess from its form, as nothing else tells `listen` from `abc`:
 
 - Case is free in `\text{...}` (and textbf, textit, textrm, mbox), and of a natural word: lower-case, upper-case or
-  capitalised, three letters or more with a vowel among them, not a piece of the alphabet (`abc`); also `no`. The
-  letters of all else keep their case.
+  capitalised, three letters or more (in capitals four) with a vowel among them, no piece of the alphabet (`abc`); also
+  `no`, `YES` and a few more. The letters of all else keep their case.
 - The order counts in a word of `\text{...}`, in three or more capitals, in five or more letters, where one of three or
   more letters is there twice (a product has a power), and in a natural word that is not in the order of the alphabet.
   So `ab` is `ba`, `xyz` is `zxy`, and two capitals stay a product (the segment `AB` is `BA`), unless a list would hold
@@ -30,6 +30,7 @@ _VOWEL = re.compile("[aeiouy]", flags=re.IGNORECASE)
 _BETWEEN_ITEMS = re.compile(
     r"(\\(?:text|mathrm)\s?\{\s*(?:and|or)\s*\}|\b(?:and|or)\b|[,;]|\\[{}]|\\(?:left|right)(?![a-zA-Z])|[()\[\]])"
 )
+_SHORT = frozenset(["no", "yes", "odd", "all", "one", "two", "six", "ten"])
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -97,13 +98,15 @@ def _run(text: str) -> str | None:
 def _is_natural(text: str) -> bool:
     """Whether letters look like words of a language."""
     tokens = _TOKEN.findall(text)
-    if not all(token.islower() or token.isupper() or token.istitle() for token in tokens):
+    if not all((token.islower() or token.isupper() or token.istitle()) and len(token) > 1 for token in tokens):
         return False
-    return any(
-        token.casefold() == "no"
-        or (len(token) >= 3 and _VOWEL.search(token) and not (token.isascii() and token.lower() in _ALPHABET))
-        for token in tokens
-    )
+    return any(token.casefold() in _SHORT or (len(token) > 2 and _looks_natural(token)) for token in tokens)
+
+
+def _looks_natural(token: str) -> bool:
+    if (len(token) == 3 and token.isupper()) or (token.isascii() and token.lower() in _ALPHABET):
+        return False
+    return _VOWEL.search(token) is not None
 
 
 def _has_an_order(text: str, run: str) -> bool:
