@@ -12,11 +12,15 @@ from orchestrator.document.blocks import Block, Cell, Folded, Items, Paragraph, 
 #: A verdict and the sign before it, so that no colour has to say it.
 SIGNS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "cannot tell": "? cannot tell"}
 
+#: What a claim is counted as that cannot be told because something is not published yet.
+MISSING = "missing"
+
 #: How one claim of a verdict is counted, and several.
 COUNTED = {
     "holds": ("holds", "hold"),
     "does not hold": ("does not hold", "do not hold"),
     "cannot tell": ("cannot be told", "cannot be told"),
+    MISSING: ("waits for what is missing", "wait for what is missing"),
 }
 
 
@@ -57,7 +61,7 @@ def _summary(known: Sequence[Judged], others: Sequence[Judged]) -> str:
             f"No verdict yet on {_claims(len(known))}: each row has one seed, and another training could say "
             f"otherwise. A verdict needs two seeds at least, better three or more: for example seeds=[0,1,2].{needs}"
         )
-    counts = Counter(str(each.verdict) for each in known)
+    counts = Counter(MISSING if each.missing and each.verdict == "cannot tell" else str(each.verdict) for each in known)
     said = [f"{counts[verdict]} {words[counts[verdict] > 1]}" for verdict, words in COUNTED.items() if counts[verdict]]
     return f"Of {_claims(len(known))} {', '.join(said)}.{needs}"
 

@@ -173,6 +173,7 @@ def test_the_report_counts_what_it_judges_and_names_what_the_rest_would_need(
 ) -> None:
     assert "Of 29 claims 29 hold.\n" in text(judged["paper"].values())
     assert "Of 29 claims 29 do not hold.\n" in text(judged["opposite"].values())
+    assert "Of 29 claims 29 cannot be told.\n" in text(judged["none"].values())
     assert "| Fusion-0.5+RL less Fusion-0.4+RL is above 0 | ✗ does not hold | -0.3 " in text(
         judged["opposite"].values()
     )

@@ -158,7 +158,7 @@ def test_a_verdict_says_its_numbers_and_what_is_missing_for_it(document: Documen
     assert entropy["estimate [95 % interval]"].text == "-0.5 [-0.7, -0.3] nats"
     assert gain["estimate [95 % interval]"].text == "-"
     text = markdown.render(document)
-    assert "Of 3 claims 1 holds, 1 does not hold, 1 cannot be told." in text
+    assert "Of 3 claims 1 holds, 1 does not hold, 1 waits for what is missing." in text
     assert "- grpo/OverSFT+RL" in text and "0.2 against 0.7" in text
 
 
