@@ -13,7 +13,7 @@ if __name__ == "__main__":
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ from orchestrator import (
 )
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
 from orchestrator.forecast import outlook, text, verdict
-from orchestrator.refusal import ConfigError
+from orchestrator.refusal import ConfigError, instead
 from orchestrator.visible import visible
 from stages import contract
 
@@ -173,11 +173,15 @@ def _parse(arguments: list[str]) -> Command | None:
     known = {"--json", *verb.flags, *(() if verb.site else MULTIRUN)}
     flags = {argument for argument in rest if argument.startswith("-") and "=" not in argument and argument != "-"}
     every = known.union(MULTIRUN, *(other.flags for other in VERBS.values()))
-    if flags - every:
+    own = config.hydra_flags() if flags - every else []
+    if any(flag.startswith(each) for flag in own for each in flags - every):  # they may be shortened
         return None
     if flags - known:
         has = ", ".join(sorted(known))
-        raise ConfigError(f"{flag}: not a flag of {name}, which has {has}" for flag in sorted(flags - known))
+        raise ConfigError(
+            f"{flag}: not a flag of {name}, which has {has}{_meant(flag, [*known, *own])}"
+            for flag in sorted(flags - known)
+        )
     others = [argument for argument in rest if argument not in flags]
     if verb.pair:
         return _pair(name, others, frozenset(flags))
@@ -194,9 +198,21 @@ def _parse(arguments: list[str]) -> Command | None:
         raise ConfigError([f"{name}: {what}"])
     unknown = words if node is None else words[1:]
     if unknown:
-        verbs = ", ".join(VERBS)
-        raise ConfigError(f"{word}: neither a verb ({verbs}) nor an override KEY=VALUE" for word in unknown)
+        raise ConfigError(_stray(word) for word in unknown)
     return Command(name, node, frozenset(flags), [other for other in others if other != node])
+
+
+def _stray(word: str) -> str:
+    """What is wrong with a word that is neither a flag, a node nor an override."""
+    if word in VERBS:
+        return f"{word}: a verb is the first word of a command line, and there is one"
+    verbs = ", ".join(VERBS)
+    return f"{word}: neither a verb ({verbs}) nor an override KEY=VALUE{_meant(word, [*VERBS, '--help'])}"
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    """`; did you mean 'plan'?`, and which characters look like others."""
+    return instead(word, known).partition("; allowed:")[0]
 
 
 def _pair(name: str, others: list[str], flags: frozenset[str]) -> Command:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 
 from launch import lock as locks
@@ -40,20 +42,20 @@ def verb(study: Study, command: Command) -> int:
     unresolved = [source.unresolved for source in study.graph.sources.values() if source.unresolved]
     if unresolved:
         raise ConfigError(map(str, unresolved))
-    _check_writable(study.store)
-    entries = plan.make(study.graph, study.store)
-    _check_ahead(entries, study)
+    with _writable(study.store):
+        entries = plan.make(study.graph, study.store)
+        _check_ahead(entries, study)
     runs.record(study.experiment.name, command.overrides, study.graph, study.store)
     return _carry_out(study, entries, command)
 
 
 def retry_verb(study: Study, command: Command) -> int:
     """Do again what failed or was lost, one node or all, with what depends on it; nothing that was never tried."""
-    _check_writable(study.store)
-    entries = plan.make(study.graph, study.store)
-    again = retry.lost(entries, study.store)
-    if command.node is not None:
-        again = [node for node in names.several("retry", command.node, study.graph.nodes.values()) if node in again]
+    with _writable(study.store):
+        entries = plan.make(study.graph, study.store)
+        again = retry.lost(entries, study.store)
+        if command.node is not None:
+            again = [node for node in names.several("retry", command.node, study.graph.nodes.values()) if node in again]
     graph, left = retry.restrict(study.graph, entries, again)
     for node in left:
         _say(f"left out, because it needs what was never tried: {names.full(node)}")
@@ -151,8 +153,22 @@ def _say(text: str) -> None:
     print(inline(text), file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def _writable(store: Store) -> Iterator[None]:
+    """Refuse a store that cannot be written before anything is spent. What is refused in the block leaves no folder."""
+    missing = [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
+    _check_writable(store)
+    try:
+        yield
+    except ConfigError:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # somebody else has begun there
+                folder.rmdir()
+        raise
+
+
 def _check_writable(store: Store) -> None:
-    """Refuse a store that cannot be written before anything is spent."""
+    """Refuse a store that cannot be written."""
     try:
         store.root.mkdir(parents=True, exist_ok=True)
         sharing.join(store.root)

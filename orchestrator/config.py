@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +20,15 @@ import hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator import overrides as lines
 from orchestrator.experiment import DATA
-from orchestrator.refusal import ConfigError, instead
+from orchestrator.overrides import REFUSALS, is_group
+from orchestrator.refusal import ConfigError
 from stages import contract
-
-QUOTING = (
-    """a value with other characters than A-Z a-z 0-9 / . _ - is quoted twice, once for the shell: 'base="/a=b,c"'"""
-)
-
-
-#: What a composition that fails raises; a ValueError comes of a group override that is null, an AssertionError of a key
-#: below one that is null.
-_REFUSALS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
-
 
 #: What the Optuna sweeper writes into Hydra's sweep folder at the end.
 RESULTS = "optimization_results.yaml"
@@ -76,9 +66,9 @@ def compose(arguments: list[str]) -> Composed:
     Raises:
         ConfigError: an override is malformed, or has several values.
     """
-    overrides = _parse(arguments)
+    overrides = lines.parse(arguments)
     with hydra.initialize_config_module("conf", version_base="1.3"):
-        overrides = _parse(_replacing(arguments, overrides))
+        overrides = lines.parse(lines.replacing(arguments, overrides))
         return _Composer(_composed, []).composed(overrides, [])
 
 
@@ -95,7 +85,7 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
         ConfigError: an override is malformed or does not compose, or the sweeper refuses it.
         Unscored: more members than the sweeper allows have no score.
     """
-    overrides = _parse(arguments, several=True)
+    overrides = lines.parse(arguments, several=True)
     scores: list[float | None] | None = None  # None: no member was asked for yet
 
     def task(members: list[Composed], search: bool) -> Sequence[float | None]:
@@ -113,15 +103,15 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
         application = GlobalHydra.instance().hydra
         assert application is not None
         try:
-            application.multirun("config", task, [*own, *_replacing(arguments, overrides)])  # type: ignore[arg-type]  # the launcher calls it
-        except _REFUSALS as error:
+            application.multirun("config", task, [*own, *lines.replacing(arguments, overrides)])  # type: ignore[arg-type]  # the launcher calls it
+        except REFUSALS as error:
             if scores is not None and all(score is None for score in scores) and RESULTS_OF_NONE in str(error):
                 raise Unscored("no member has a score") from None
             if scores is not None:
                 raise
             fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-            wrong = _explain(fixed) if fixed and isinstance(_attempt(tuple(fixed)), Exception) else {}
-            raise ConfigError(wrong.values() or [_one_line(error)]) from None
+            wrong = lines.explain(fixed) if fixed and isinstance(lines.attempt(tuple(fixed)), Exception) else {}
+            raise ConfigError(wrong.values() or [lines.one_line(error)]) from None
         results = Path(folder) / RESULTS
         return results.read_text(encoding="utf-8") if results.is_file() else None
 
@@ -192,13 +182,13 @@ class _Composer:
     def _compose(self, arguments: list[str]) -> tuple[DictConfig | None, dict[str, str]]:
         try:
             return self._loaded(arguments), {}
-        except _REFUSALS:
-            errors = _explain([*self._beside, *arguments])
-        if any(_is_group(argument.split("=")[0]) for argument in errors):
+        except REFUSALS:
+            errors = lines.explain([*self._beside, *arguments])
+        if any(is_group(argument.split("=")[0]) for argument in errors):
             return None, errors
         try:
             return self._loaded([each for each in arguments if each not in errors]), errors
-        except _REFUSALS:
+        except REFUSALS:
             return None, errors
 
     def _loaded(self, arguments: list[str]) -> DictConfig:
@@ -220,7 +210,7 @@ class _Composer:
         key = override.get_key_element()
         if key not in self._values:
             other = override.is_add() or override.is_force_add() or override.is_delete() or override.package
-            self._values[key] = not other and not _is_group(key)
+            self._values[key] = not other and not is_group(key)
         return self._values[key]
 
     def _fits(self, base: DictConfig, override: Override, arguments: list[str], errors: dict[str, str]) -> bool:
@@ -231,8 +221,8 @@ class _Composer:
             try:
                 OmegaConf.update(copy.deepcopy(base), override.key_or_group, override.value(), merge=True)
                 self._refused[key] = None
-            except _REFUSALS:
-                found = _explain([*self._beside, *key])
+            except REFUSALS:
+                found = lines.explain([*self._beside, *key])
                 self._refused[key] = found.get(argument) or next(iter(found.values()))
         if message := self._refused[key]:
             errors[argument] = message
@@ -245,7 +235,18 @@ def _composed(overrides: list[str]) -> DictConfig:
 
 
 def hydra_app(arguments: list[str]) -> None:
-    """Run Hydra's own application on `arguments`: its help, its views of the config, its completion."""
+    """Run Hydra's own application on `arguments`: its help, its views of the config, its completion.
+
+    Raises:
+        ConfigError: flags that do not go together, or overrides that do not compose.
+    """
+    chosen = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    elsewhere = any(
+        argument.startswith(("-cp", "-cn", "-cd", "--config", "-m", "--multirun")) for argument in arguments
+    )
+    errors = compose(chosen).errors if chosen and not elsewhere else []
+    if errors:  # Hydra would show where in its code it stumbled
+        raise ConfigError(errors)
     sys.argv = [sys.argv[0], *arguments]
     try:
         hydra.main(config_path="pkg://conf", config_name="config", version_base="1.3")(lambda composed: None)()
@@ -253,115 +254,11 @@ def hydra_app(arguments: list[str]) -> None:
         raise ConfigError([str(error)]) from None
 
 
-def _parse(arguments: list[str], *, several: bool = False) -> list[Override]:
-    parser = OverridesParser.create()
-    overrides, errors = [], []
-    for argument in arguments:
-        try:
-            override = parser.parse_override(argument)
-            if override.is_sweep_override() and not several:
-                errors.append(f"{argument}: several values; one run takes one value; a sweep has -m, and {QUOTING}")
-            errors += _twice(override)
-            overrides.append(override)
-        except HydraException:
-            errors.append(f"{argument}: not of the form key=value; {QUOTING}")
-    if errors:
-        raise ConfigError(errors)
-    return overrides
+def hydra_flags() -> list[str]:
+    """The flags of Hydra's own application."""
+    from hydra._internal.utils import get_args_parser
 
-
-def _twice(override: Override) -> list[str]:
-    """What a list of names has more than once: Hydra would take it once, in silence."""
-    value = None if override.is_sweep_override() else override.value()
-    if not isinstance(value, list) or "." in override.key_or_group:
-        return []
-    names = [str(name) for name in value]
-    return [f"{override.input_line}: {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-
-
-def _replacing(arguments: list[str], overrides: list[Override]) -> list[str]:
-    """The arguments, a data source set anew where a mapping names the path of a file that the config has no place for.
-
-    Hydra would keep what the mapping does not name: of data that a stage makes, its file and its columns.
-    """
-    one = {argument: each for argument, each in zip(arguments, overrides, strict=True) if not each.is_sweep_override()}
-    mappings = {
-        argument: (each.key_or_group, value)
-        for argument, each in one.items()
-        if each.key_or_group in DATA and each.type == OverrideType.CHANGE
-        if isinstance(value := each.value(), dict) and not {"path", "hub"}.isdisjoint(map(str, value))
-    }
-    if not mappings:
-        return arguments
-    before = _attempt(tuple(argument for argument in one if argument not in mappings))
-    anew = {
-        argument: [f"{key}=null"]
-        for argument, (key, value) in mappings.items()
-        if not {*map(str, value)} <= {*_siblings(before, key)}
-    }
-    return [each for argument in arguments for each in [*anew.get(argument, []), argument]]
-
-
-#: What a command line composes to, or why it does not.
-_Attempt = Callable[[tuple[str, ...]], DictConfig | Exception]
-
-
-def _attempt(arguments: tuple[str, ...]) -> DictConfig | Exception:
-    try:
-        return hydra.compose("config", overrides=list(arguments))
-    except _REFUSALS as error:
-        return error
-
-
-def _explain(arguments: list[str]) -> dict[str, str]:
-    """Override -> message, for those that do not compose, each tried beside those that choose experiment and groups."""
-    attempt = cache(_attempt)  # one refusal takes several looks at the same command line
-    groups = [each for each in arguments if "." not in each.split("=")[0] and not _fails([each], attempt)]
-    others = [argument for argument in arguments if argument not in groups]
-    errors = {argument: message for argument in others if (message := _fails([*groups, argument], attempt))}
-    return errors or {arguments[-1]: str(_fails(arguments, attempt))}
-
-
-def _fails(arguments: list[str], attempt: _Attempt) -> str | None:
-    """The message of a composition that fails because of its last argument."""
-    error = attempt(tuple(arguments))
-    if not isinstance(error, Exception):
-        return None
-    key = arguments[-1].split("=")[0]
-    parent, _, name = key.lstrip("+~").rpartition(".")
-    before = None if _is_group(key) else attempt(tuple(arguments[:-1]))
-    if isinstance(error, AssertionError) or (parent and _select(before, parent) is None):
-        return f"{arguments[-1]}: {parent} is null and has no keys yet; set all of it: '{parent}={{{name}:...}}'"
-    siblings = _siblings(before, key.rpartition(".")[0])
-    if name in siblings and key[0] not in "+~" and not _fails([*arguments[:-1], f"+{arguments[-1]}"], attempt):
-        return f"{arguments[-1]}: adds what is not there; say so: '+{arguments[-1]}'"
-    if siblings:
-        return f"{arguments[-1]}: no such key{instead(name, siblings)}"
-    options = GlobalHydra.instance().config_loader().get_group_options(key.lstrip("+~")) if _is_group(key) else []
-    choice = arguments[-1].partition("=")[2]
-    if options and choice not in options:
-        return f"{arguments[-1]}: no such {key.lstrip('+~')}{instead(choice, options)}"
-    return f"{arguments[-1]}: {_one_line(error)}"
-
-
-def _siblings(config: object, parent: str) -> list[str]:
-    """The keys that a config has in `parent`."""
-    found = _select(config, parent)
-    return [str(name) for name in found] if OmegaConf.is_dict(found) else []
-
-
-def _select(config: object, key: str) -> Any:
-    """What a config has at a key: its whole at none, and no keys where nothing is, or no config."""
-    try:
-        return OmegaConf.select(config, key, default="") if isinstance(config, DictConfig) else ""
-    except _REFUSALS:
-        return ""
-
-
-def _is_group(key: str) -> bool:
-    """Whether the key of an override chooses an option of a group (`+experiment`, `cluster`, `hydra/sweeper`)."""
-    parent, _, name = key.lstrip("+~").rpartition("/")
-    return name in GlobalHydra.instance().config_loader().list_groups(parent)
+    return [flag for action in get_args_parser()._actions for flag in action.option_strings]
 
 
 def _seeds(config: DictConfig) -> list[int]:
@@ -384,7 +281,7 @@ def _resolved(config: DictConfig, stages: dict[str, dict[str, str]], errors: lis
     try:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
-        return Composed({}, stages, [*errors, f"{error.full_key}: {_one_line(error)}"])
+        return Composed({}, stages, [*errors, f"{error.full_key}: {lines.one_line(error)}"])
     assert isinstance(plain, dict)
     return Composed({str(key): value for key, value in plain.items()}, stages, errors)
 
@@ -404,10 +301,6 @@ def _own(config: DictConfig) -> DictConfig:
     with open_dict(config):
         config.pop("hydra", None)
     return config
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _quoted(text: str) -> str:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,8 @@ from launch.job import Cluster
 from launch.tracking import Tracking
 from orchestrator import clusters, tracked
 from orchestrator.claim import Claim
-from orchestrator.refusal import ConfigError, instead, parse
+from orchestrator.refusal import ConfigError, instead, nearest, parse
+from orchestrator.values import shown
 from stages import contract, rows
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
@@ -227,10 +229,14 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     names = contract.names()
     plain = {key: _read_data(key, value) for key, value in config.items() if key not in names}
     plain["wandb"], notes = tracked.read(plain.get("wandb", {}), os.environ)
+    if strange := list(_strange_keys(plain)):
+        raise ConfigError(strange)
     frame = parse(_Frame, {**plain, "cluster": clusters.spelled_out(plain.get("cluster"))}, "")
     errors = clusters.errors(frame.cluster)
     if frame.base is not None and not isinstance(frame.base, str | list):
         errors.append(f"base={frame.base!r}: expected a hub id, a folder or a chain")
+    if not frame.name.strip("."):
+        errors.append(f"name={frame.name}: is no name but another folder; allowed: letters, digits and . _ -")
     base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
     variants = {name: _chain(chain, f"variants.{name}", errors) for name, chain in frame.variants.items()}
     if not variants:
@@ -276,6 +282,20 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         prompt=frame.template.get("open", Experiment.prompt),
         notes=notes,
     )
+
+
+def _strange_keys(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that an experiment does not have: of a file below its group's name, or of a group that is misspelt."""
+    groups = [folder.name for folder in Path(str(resources.files("conf"))).iterdir() if folder.is_dir()]
+    known = [*_Frame.__dataclass_fields__, *contract.names()]
+    for key, value in plain.items():
+        if key == "experiment":
+            line = "`# @package _global_`"
+            yield f"{key}: the file of this experiment has no line {line} at its top, so all of it lies below this key"
+        elif key not in known and (group := nearest(key, groups)) is not None and isinstance(value, str):
+            yield f"{key}={shown(value)}: no such key, and no such group; did you mean '+{group}={value}'?"
+        elif key not in known:
+            yield f"{key}: no such key{instead(key, known)}"
 
 
 def read_place(config: Mapping[str, Any]) -> tuple[Cluster, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator import values
+from orchestrator import confusable, values
 
 
 class ConfigError(Exception):
@@ -48,17 +48,25 @@ def _message(item: Any, kind: Any, key: str) -> str:
     full = ".".join([key, *path] if key else path)
     if isinstance(item["input"], float) and math.isnan(item["input"]):  # it is in no range, so any may be named
         return f"{full}={item['input']!r}: input should be a finite number"
+    odd = confusable.said(item["input"]) if isinstance(item["input"], str) else ""
     if item["type"] == "missing" or item["input"] == "???":
         return f"{full}: has no value; set it with {full}=..."
     if item["type"] == "unexpected_keyword_argument":
         fields = list(getattr(kind, "__dataclass_fields__", {})) if len(path) == 1 else []
         return f"{full}: no such key{instead(path[-1], fields)}"
-    return f"{full}={values.shown(item['input'])}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    return f"{full}={values.shown(item['input'])}: {item['msg'][0].lower()}{item['msg'][1:]}{odd}"
 
 
 def instead(wrong: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?` and what is allowed, to end a message with."""
+    """`; did you mean 'x'?` and what is allowed, to end a message with; and characters that look like others."""
     allowed = list(allowed)
-    close = difflib.get_close_matches(wrong, allowed, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    close = nearest(wrong, allowed)
+    hint = confusable.said(wrong) + ("" if close is None else f"; did you mean {close!r}?")
     return f"{hint}; allowed: {', '.join(allowed)}" if allowed else hint
+
+
+def nearest(wrong: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word that was perhaps meant; what differs in case alone is the nearest."""
+    allowed = list(allowed)
+    alike = [each for each in allowed if each.casefold() == wrong.casefold()]
+    return next(iter(alike or difflib.get_close_matches(wrong, allowed, n=1)), None)

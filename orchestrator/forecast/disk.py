@@ -9,7 +9,8 @@ P parameters of b bytes. Small files (records, tables, logs, diagnoses) are left
     pretrain    b P, two times 3 b P while it runs
     rejuvenate  b P, as its checkpoint
     attribute   12 bytes a neuron that is kept of a target, at most
-    evaluate    4 bytes a token, at most; three times that while it runs
+    evaluate    4 bytes a token of answers that are all as long as they may be, at most; three times that while it runs.
+                A quarter of it, a byte a token, is counted as sure: answers end earlier, and their text is packed
 """
 
 from __future__ import annotations
@@ -45,12 +46,18 @@ class Size:
         state: of those, training state that goes when a longer run has been published.
         running: of its folder, at most, while it runs, with what it will publish.
         exact: whether they are known, or a bound.
+        sure: of a bound, what is counted as needed all the same.
     """
 
     published: float
     state: float = 0.0
     running: float
     exact: bool = True
+    sure: float = 0.0
+
+    def needed(self, *, exactly: bool) -> tuple[float, float]:
+        """What it leaves, and takes while it runs: at most, or `exactly`, as far as that is known."""
+        return (self.published, self.running) if self.exact or not exactly else (self.sure, self.sure)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,7 @@ def of(node: Node, shape: Shape, dtype: str | None, rows: int | None) -> Size | 
         if problems is None:
             return None
         held = _TOKEN * problems * config["k"] * config["max_new_tokens"]
-        return Size(published=held, running=3 * held, exact=False)
+        return Size(published=held, running=3 * held, exact=False, sure=held / _TOKEN)
     return Size(published=0, running=0, exact=False)
 
 
@@ -142,13 +149,14 @@ class _Disk:
         found, state = _Grown(), dict(self.state)
         for wave in waves:
             known = [(node, size) for node in wave if (size := self.sizes.get(node.fingerprint)) is not None]
-            counted = [(node, size) for node, size in known if size.exact or not exactly]
-            running = sum(max(0.0, size.running - self.there.get(node.fingerprint, 0.0)) for node, size in counted)
+            counted = [(node, size, size.needed(exactly=exactly)) for node, size in known]
+            counted = [each for each in counted if any(each[2])]
+            running = sum(max(0.0, needs[1] - self.there.get(node.fingerprint, 0.0)) for node, _, needs in counted)
             if found.published + running > found.peak:
                 found.peak, found.running = found.published + running, running
-                found.at = [node for node, _ in counted]
-            for node, size in counted:
-                found.published += size.published - self.there.get(node.fingerprint, 0.0)
+                found.at = [node for node, _, _ in counted]
+            for node, size, needs in counted:
+                found.published += needs[0] - self.there.get(node.fingerprint, 0.0)
                 for shorter in self.graph.waits_for(node):
                     if shorter.stage == node.stage and node.continues is not None:
                         found.published -= state.pop(shorter.fingerprint, 0.0)

@@ -75,7 +75,9 @@ def _disk(outlook: Outlook) -> str:
     if projection.most > projection.least and len(beside) > 1:
         on_the_way += f", {_bytes(projection.most)} with {len(beside)} nodes side by side"
     rest = f"; unknown for {projection.unknown} nodes" if projection.unknown else ""
-    return f"disk: {_bytes(projection.published)} when it is done{on_the_way}; {free}{rest}"
+    long = min(projection.published, projection.most) > projection.free >= projection.least
+    fits = ", too little if answers are as long as they may be" if long else ""
+    return f"disk: {_bytes(projection.published)} when it is done{on_the_way}; {free}{fits}{rest}"
 
 
 def _table(outlook: Outlook) -> Table:

@@ -10,6 +10,7 @@ from orchestrator import access, requirements
 from orchestrator.command import Study
 from orchestrator.forecast import misfit, mismatch, outlook, scarce
 from orchestrator.forecast.outlook import Outlook
+from orchestrator.graph import Node
 from orchestrator.names import full
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
@@ -64,9 +65,17 @@ def _disk(found: Outlook, study: Study) -> list[str]:
     free, least, before, running = (decimal(round(size)) for size in sizes)
     return [
         f"store={study.store.root}: {free} are free there, but this needs {least}, one job at a time: {before} that is "
-        f"published by then, and {running} while {full(node)} runs; plan --cost shows all. Name another store or fewer "
-        "variants (only=[...]), or make room: gc shows what can go"
+        f"published by then, and {running} while {full(node)} runs{_answers(node)}; plan --cost shows all. "
+        "Name another store or fewer variants (only=[...]), or make room: gc shows what can go"
     ]
+
+
+def _answers(node: Node) -> str:
+    """How much an evaluation generates."""
+    if node.stage != "evaluate":
+        return ""
+    k, tokens = node.config["k"], node.config["max_new_tokens"]
+    return f" (evaluate.k={k} answers a problem, each a quarter of evaluate.max_new_tokens={tokens})"
 
 
 def _refuse(messages: list[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from launch.job import Allocation, Cluster
 from orchestrator import chains, config, experiment, plan
+from orchestrator.__main__ import main
 from orchestrator.forecast import disk
 from orchestrator.forecast.disk import Projection, Size
 from orchestrator.graph import Graph, Node
@@ -76,7 +77,7 @@ def test_generations(tmp_path: Path) -> None:
     graph, _ = planned(tmp_path, "only=[ModSFT]", "benchmark=[math500]")
     (node,) = named(graph, "evaluate")
     text = 4 * 500 * 4 * 1024  # bytes a token, problems, samples, tokens
-    assert disk.of(node, of(EVOLM), None, None) == Size(published=text, running=3 * text, exact=False)
+    assert disk.of(node, of(EVOLM), None, None) == Size(published=text, running=3 * text, exact=False, sure=text / 4)
 
 
 def test_one_after_the_other(tmp_path: Path) -> None:
@@ -137,3 +138,18 @@ def test_what_is_not_known_is_counted_as_such(tmp_path: Path) -> None:
 def test_the_volume_of_a_store_that_is_not_there_yet(tmp_path: Path) -> None:
     there, free = disk.free(tmp_path / "a" / "store")
     assert there == tmp_path and free > 0
+
+
+def test_answers_that_fill_the_disk_are_marked_by_a_plan_and_refused_by_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["+experiment=tiny_math", "benchmark=[tiny_sums]", "only=[ModSFT]", f"store={tmp_path / 'store'}"]
+    many = [*words, f"benchmark.tiny_sums.evaluate.k={10**12}"]
+    assert main(["plan", *many]) == 0
+    assert "; only " in next(line for line in capsys.readouterr().out.splitlines() if line.startswith("disk: "))
+    assert main(["run", *many]) == 2
+    message = capsys.readouterr().err
+    assert "evaluate/ModSFT.tiny_sums runs (evaluate.k=1000000000000 answers a problem, each a quarter of" in message
+    assert not (tmp_path / "store").exists()
+    assert main(["plan", *words]) == 0
+    assert "; only " not in capsys.readouterr().out

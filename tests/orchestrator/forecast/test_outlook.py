@@ -73,7 +73,7 @@ def test_all_of_it_for_scripts(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert whole.keys() == {"nodes", "unknown", "gpu_hours", "disk"}
     sft = nodes["sft/ModSFT+RL"]
     assert (sft["parameters"], sft["processes"], sft["gpus"], round(sft["gpu_memory"], 1)) == (P, 8, 8, 38.2)
-    assert sft["disk"] == {"published": 12 * P, "state": 8 * P, "running": 24 * P, "exact": True}
+    assert sft["disk"] == {"published": 12 * P, "state": 8 * P, "running": 24 * P, "exact": True, "sure": 0.0}
     assert sft["loads"][1]["parts"][0] == {
         "what": "master weights", "bytes": 4 * P / 8, "how": "4P / 8", "exact": True
     }  # fmt: skip
