@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import learned
 from stages import artifact
 from stages.identity import fingerprint, identity
 
@@ -56,6 +57,16 @@ def test_it_really_was_vllm(store: Path) -> None:
     for stage in ("grpo", "evaluate"):
         logs = "".join(file.read_text() for file in (store / "logs" / stage).glob("*.txt"))
         assert "Initializing a V1 LLM engine" in logs
+
+
+def test_rl_has_something_to_learn_from_and_moves_the_policy(store: Path) -> None:
+    (folder,) = (file.parent for file in records(store) if file.parent.parent.name == "grpo")
+    curve = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    assert len(curve) == 3
+    assert any(row["zero_deviation"] < 1 for row in curve), "no group of completions had two different rewards"
+    assert max(row["gradient_norm"] for row in curve) > 0.01
+    assert curve[-1]["distance_start"] > 0
+    assert learned.of_curve(curve) == ""
 
 
 def test_a_second_run_runs_nothing(store: Path) -> None:

@@ -19,7 +19,7 @@ from orchestrator.document import (
     verdicts,
 )
 from orchestrator.document.again import Again
-from orchestrator.document.artifacts import Artifacts, Lacking
+from orchestrator.document.artifacts import Artifacts, Lacking, Unmade
 from orchestrator.document.blocks import (
     Block,
     Cell,
@@ -130,14 +130,20 @@ def _whole(material: Material) -> Table:
 
 
 def _figures(material: Material, again: Again, wanted: Mapping[str, Callable[[Material], Figure]]) -> Iterator[Block]:
+    """The figures that the study has or is to have; below them, folded, those that none of its rows makes."""
+    unmade: list[Block] = []
     for what, make in wanted.items():
         try:
             yield make(material)
+        except Unmade as error:
+            unmade.append(again.missing(what, error))
         except Lacking as error:
             yield again.missing(what, error)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # An artifact has the file that the figure is of, but in it is something else than this version writes.
             yield Missing(what, f"what it is of cannot be drawn ({type(error).__name__}: {error})")
+    if unmade:
+        yield Folded(f"Figures that no row of this study makes, and the experiment that does ({len(unmade)})", unmade)
 
 
 def _measured(material: Material) -> Iterator[Block]:
