@@ -181,6 +181,7 @@ class Sources:
             content={"hub": asked.id, "type": asked.kind, "commit": commit},
             reading=reading,
             unresolved=None if commit else f"{key}={asked.id}: {unknown}",
+            key=key,
         )
 
     def _commit(self, asked: Repository, key: str) -> str | None:

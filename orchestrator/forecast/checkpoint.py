@@ -128,13 +128,7 @@ class Checkpoints:
     def _outside(self, source: Source) -> Checkpoint:
         """A folder, or a repository of the hub at its commit."""
         if source.path is not None:
-            found = self._read(source.name, source.path)
-            tokenizer = found.tokenizer
-            endless = tokenizer is not None and tokenizer.plain and tokenizer.eos is None
-            told = self._files(source, source.path)
-            refused, unfused, unnamed = (told.get(name, "") for name in ("refused", "unfused", "unnamed"))
-            found = replace(found, refused=refused, unfused=unfused, unnamed=unnamed)
-            return replace(found, key=source.key, endless=endless)
+            return self._looked_into(source, source.path)
         commit = source.content.get("commit")
         if source.hub is None or commit is None:
             return Checkpoint(name=source.name, unknown="its commit is not known")
@@ -149,7 +143,19 @@ class Checkpoints:
         if not (folder / "config.json").is_file():
             refused = f"model {source.hub}: no checkpoint in it; expected config.json and *.safetensors"
             return Checkpoint(name=source.name, unknown="it has no config.json", refused=refused)
-        return self._read(source.name, folder)
+        if _has_weights(folder):
+            return self._looked_into(source, folder)
+        return replace(self._read(source.name, folder), key=source.key)
+
+    def _looked_into(self, source: Source, folder: Path) -> Checkpoint:
+        """What all files of a folder say."""
+        found = self._read(source.name, folder)
+        tokenizer = found.tokenizer
+        endless = tokenizer is not None and tokenizer.plain and tokenizer.eos is None
+        told = self._files(source, folder)
+        refused, unfused, unnamed = (told.get(name, "") for name in ("refused", "unfused", "unnamed"))
+        found = replace(found, refused=refused, unfused=unfused, unnamed=unnamed)
+        return replace(found, key=source.key, endless=endless)
 
     def _read(self, name: str, folder: Path) -> Checkpoint:
         config = _object(folder / "config.json")
@@ -198,6 +204,15 @@ class Checkpoints:
         return TokenizerFiles(**found)
 
 
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder of the hub's cache has the weights, and all of them."""
+    if (folder / weight_files.SINGLE).is_file():
+        return True
+    places = _object(folder / weight_files.INDEX).get("weight_map")
+    names = {*places.values()} if isinstance(places, dict) else set()
+    return bool(names) and all(isinstance(name, str) and (folder / name).is_file() for name in names)
+
+
 def _told(folder: Path) -> dict[str, str]:
     """What the headers of a folder tell of what can be done with it: `unfused` and `unnamed`.
 
@@ -240,7 +255,9 @@ def _no_object(file: Path) -> str | None:
 
 
 def _head_width(config: Mapping[str, Any]) -> int | None:
-    """Width of an attention head, as a config of any family says it."""
+    """Width of an attention head, as a config of any family says it; None for latent attention, which has several."""
+    if config.get("kv_lora_rank"):
+        return None
     try:
         said = config.get("head_dim")
         return int(said) if said else int(config["hidden_size"]) // int(config["num_attention_heads"])

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from orchestrator.__main__ import main
 from tests import hub as hubs
 
 ROOT = Path(__file__).parents[2]
 CALIBRATION = '{"prompt": "1+1=", "completion": "2"}\n'
-CHECKPOINT: dict[str, str | bytes] = {"config.json": "{}", "tokenizer.json": "[]", "model.safetensors": "weights"}
+WEIGHTS, TRAINED = (save({"x": torch.tensor([value])}) for value in (0.0, 1.0))
+CHECKPOINT: dict[str, str | bytes] = {"config.json": "{}", "tokenizer.json": "{}", "model.safetensors": WEIGHTS}
 GATED = "Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\nWhy?,a,b,c,d\n"
 
 
@@ -26,7 +29,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hubs.Hub
     """A hub with two models, an open data set and a gated one, whose conditions nobody has accepted yet."""
     with hubs.serve(tmp_path / "server") as server:
         server.write("models/o/base", {**CHECKPOINT, "original/weights.pth": "big"})
-        server.write("models/o/sft", {**CHECKPOINT, "model.safetensors": "trained weights"})
+        server.write("models/o/sft", {**CHECKPOINT, "model.safetensors": TRAINED})
         server.write("datasets/o/open", {"train.jsonl": CALIBRATION})
         server.write("datasets/o/gated", {"test.csv": GATED})
         server.gated.add("o/gated")
@@ -78,7 +81,7 @@ def test_what_cannot_be_had_stops_nothing_else_and_is_there_the_next_time(
         "o/gated": "missing",
     }
     assert f"gated; accept its conditions at {server.url}/datasets/o/gated" in found["o/gated"]["why"]
-    assert found["o/sft"]["bytes"] == len("{}" + "[]" + "trained weights")
+    assert found["o/sft"]["bytes"] == len("{}" + "{}") + len(TRAINED)
     assert "original/weights.pth" not in server.downloads()
     server.use(tmp_path / "home", monkeypatch, token=hubs.TOKEN)
     code, found = fetched(capsys, tmp_path)
@@ -130,7 +133,7 @@ def test_lines_for_people(server: hubs.Hub, tmp_path: Path, capsys: pytest.Captu
     file.write_text(CALIBRATION)
     assert main(["fetch", *words(tmp_path, f'calibration="{file}"')]) == 1
     base, sft, local, gated, counts = capsys.readouterr().out.splitlines()
-    assert base == f"fetched model    o/base @{server.commit('models/o/base')[:10]}  11 bytes"
+    assert base == f"fetched model    o/base @{server.commit('models/o/base')[:10]}  {4 + len(WEIGHTS)} bytes"
     assert local == f"local   file     {file}"
     assert gated.startswith(f"missing dataset  o/gated gpqa_diamond/test @{server.commit('datasets/o/gated')[:10]}  ")
     assert counts == "1 local, 2 fetched, 1 missing"

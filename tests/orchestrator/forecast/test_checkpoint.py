@@ -15,6 +15,7 @@ from orchestrator import chains, config, experiment
 from orchestrator.forecast.checkpoint import Checkpoint, Checkpoints
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Sources
+from stages import hub
 from stages.store import Store
 from stages.tokenizer_files import TokenizerFiles
 from tests import hub as hubs
@@ -86,6 +87,15 @@ def test_a_model_of_the_hub_is_known_without_its_weights(server: hubs.Hub, tmp_p
     assert "model.safetensors" not in server.downloads()
 
 
+def test_a_model_of_the_hub_is_looked_into_once_its_weights_are_here(server: hubs.Hub, tmp_path: Path) -> None:
+    commit = server.write("models/o/m", {"config.json": json.dumps(EVOLM), "model.safetensors": "weights"})
+    known = repair(tmp_path / "store", "o/m", tmp_path / "rows.jsonl")["attribute"]
+    assert known is not None and known.refused == ""
+    hub.model("o/m", commit)
+    known = repair(tmp_path / "store", "o/m", tmp_path / "rows.jsonl")["attribute"]
+    assert known is not None and "o/m: model.safetensors: not a readable safetensors file" in known.refused
+
+
 def test_a_model_of_the_hub_that_cannot_be_read_is_refused_in_the_words_of_the_hub(
     server: hubs.Hub, tmp_path: Path
 ) -> None:
@@ -113,6 +123,23 @@ def test_a_config_that_says_nothing_is_no_error(tmp_path: Path, text: str) -> No
     (place / "tokenizer.json").write_text(text)
     known = repair(tmp_path / "store", str(place), tmp_path / "rows.jsonl")["attribute"]
     assert known is not None and known.shape is None and "of no family that is known here" in known.unknown
+
+
+@pytest.mark.parametrize(
+    ("said", "width"),
+    [
+        ({"hidden_size": 64, "num_attention_heads": 4}, 16),
+        ({"hidden_size": 64, "num_attention_heads": 4, "head_dim": 32}, 32),
+        ({"hidden_size": 64, "num_attention_heads": 4, "kv_lora_rank": 8}, None),
+        ({"n_embd": 64, "n_head": 4}, None),
+        ({"hidden_size": 64, "num_attention_heads": 0}, None),
+    ],
+)
+def test_the_width_of_a_head_of_another_family(tmp_path: Path, said: dict[str, Any], width: int | None) -> None:
+    place = folder(tmp_path / "model")
+    (place / "config.json").write_text(json.dumps({"model_type": "some_new_one", **said}))
+    known = repair(tmp_path / "store", str(place), tmp_path / "rows.jsonl")["attribute"]
+    assert known is not None and known.head_width == width
 
 
 def test_a_tokenizer_is_read_once(tmp_path: Path) -> None:
