@@ -98,7 +98,10 @@ def _search_path(overrides: Iterable[Override]) -> list[str]:
 
 def _choices(override: Override) -> list[str]:
     """The options that an override may choose, if its key is that of a group."""
-    values = list(override.sweep_string_iterator()) if override.is_discrete_sweep() else [override.value()]
+    if override.is_choice_sweep():
+        values: list[Any] = list(override.sweep_string_iterator())
+    else:  # a range or an interval is of numbers
+        values = [] if override.is_sweep_override() else [override.value()]
     return [str(each) for value in values for each in (value if isinstance(value, list) else [value])]
 
 
