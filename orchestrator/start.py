@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 #: Exit codes, as `orchestrator.command` has them.
 _WRONG, _INTERRUPTED = 2, 130
+#: That of a program whose reader is gone, as in `plan ... | head`.
+_ENOUGH = 128 + signal.SIGPIPE
 
 
 class Lost(BaseException):
@@ -28,12 +30,16 @@ class _Output(io.TextIOWrapper):
     def write(self, text: str, /) -> int:
         try:
             return super().write(text)
+        except BrokenPipeError:  # whoever read it has had enough
+            raise
         except (OSError, ValueError) as error:  # ValueError: it was closed
             raise Lost(getattr(error, "strerror", None) or str(error)) from None
 
     def flush(self) -> None:
         try:
             super().flush()
+        except BrokenPipeError:
+            raise
         except (OSError, ValueError) as error:
             raise Lost(getattr(error, "strerror", None) or str(error)) from None
 
@@ -80,6 +86,9 @@ def run(main: Callable[[], int]) -> int:
         _discard(1)
         print(f"error: standard output cannot be written: {error}", file=sys.stderr)
         return _WRONG
+    except BrokenPipeError:
+        _discard(1)
+        return _ENOUGH
     except KeyboardInterrupt:  # in the moments before and after
         return _INTERRUPTED
     return code

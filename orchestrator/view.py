@@ -38,8 +38,15 @@ def escape_lines(text: str) -> str:
 
 def console(*, errors: bool = False) -> Console:
     """Standard output (or standard error), as wide as the terminal, or as plain text needs it."""
-    found = Console(highlight=False, stderr=errors)
-    return found if found.is_terminal else Console(highlight=False, stderr=errors, width=PLAIN_WIDTH)
+    found = _Console(highlight=False, stderr=errors)
+    return found if found.is_terminal else _Console(highlight=False, stderr=errors, width=PLAIN_WIDTH)
+
+
+class _Console(Console):
+    """A console that leaves it to `orchestrator.start` how a process ends whose reader has had enough."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
 
 
 def show_plan(entries: list[Entry], graph: Graph, out: Console) -> None:
