@@ -104,10 +104,14 @@ def _claimed(folder: Path, spec: NodeSpec) -> tuple[Claim | None, Lock | None]:
         if stands.state == "free":
             with contextlib.suppress(FileNotFoundError):  # published just now
                 lock = locks.take(folder, mine)
-                taken = None if lock is None else claims.take(folder, mine, theirs)
+                taken = None
+                try:
+                    taken = None if lock is None else claims.take(folder, mine, theirs)
+                finally:
+                    if taken is None:
+                        _unlock(lock)
                 if taken is not None:
                     return taken, lock
-                _unlock(lock)
             reason = "another worker has it"
         told = _tell(folder, reason, told)
         time.sleep(RECHECK)

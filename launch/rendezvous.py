@@ -14,8 +14,10 @@ from pathlib import Path
 
 from stages.contract import Lost
 
-#: Seconds that the other ranks wait for rank 0, which may have to wait for the node's lock.
+#: Seconds that the other ranks wait for rank 0, which may have to wait for the node.
 PATIENCE = 600
+#: Seconds after which they say so.
+SOON = 5
 
 #: What `launch.ranks` tells a worker: its rank, how many there are, and the name of their meeting.
 RANK = "LAUNCH_RANK"
@@ -98,12 +100,15 @@ def of_ranks() -> Meeting:
 
 
 def _read(place: Path) -> dict[str, str] | None:
-    deadline = time.monotonic() + PATIENCE
+    deadline, told = time.monotonic() + PATIENCE, time.monotonic() + SOON
     while not place.exists():
         if not place.parent.is_dir():
             return None
         if time.monotonic() > deadline:
             raise Lost(f"rank 0 did not come to {place} within {PATIENCE} s")
+        if time.monotonic() > told:
+            told = float("inf")
+            print(f"{place.parent}: waiting for rank 0, which waits for the node or prepares it", flush=True)
         time.sleep(0.1)
     found: dict[str, str] = json.loads(place.read_text())
     return found

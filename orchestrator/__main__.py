@@ -15,9 +15,10 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from launch import sharing
+from launch import cause, sharing
 from orchestrator import (
     benchmarks,
     browse,
@@ -67,6 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         _show_errors(error.messages, arguments)
         return WRONG
+    except OSError as error:  # a disk that fills up, a file server that goes away, in the middle of a verb
+        told = cause.of(error, Path(getattr(error, "filename", None) or "store"))
+        if told is None:
+            raise
+        _show_errors([f"{told}; once that is mended the same command continues"], arguments)
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted; the same command continues", file=sys.stderr)
         return INTERRUPTED

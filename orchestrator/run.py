@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from launch import cause, exhaustion, failure, launchers, standing
 from launch import claim as claims
-from launch import exhaustion, failure, launchers, standing
 from launch.exhaustion import Mark
 from launch.job import Cluster, Handle, Job
 from launch.queue import ending
@@ -131,7 +131,14 @@ class Run:
             ranks = resources.ranks(nodes[0].stage)
             job = Job(folders=folders, resources=resources, log=log(mine[0], self.store), ranks=ranks)
             started, begun = time.time(), exhaustion.mark(job.log)
-            self.running.append(Batch(mine, job.log, self._launcher.start(job), started, begun))
+            try:
+                handle = self._launcher.start(job)
+            except OSError as error:  # its python is gone, or this machine takes no further process
+                why = cause.of(error, self.store.root) or f"{error.filename}: {error.strerror}"
+                message = f"its worker cannot be started: {why}"
+                self.outcome.failed |= {node.fingerprint: (node, [message], job.log) for node in mine}
+                continue
+            self.running.append(Batch(mine, job.log, handle, started, begun))
 
     def _is_free(self, node: Node) -> bool:
         """Whether nobody else is at a node; if somebody is, it is said who, and looked up again a while later.

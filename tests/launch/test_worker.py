@@ -15,7 +15,7 @@ from orchestrator import plan
 from orchestrator.batch import prepare
 from orchestrator.graph import Graph
 from stages import contract
-from stages.contract import Lost, Resources, StageError
+from stages.contract import Interrupted, Lost, Resources, StageError
 from stages.store import Store
 from tests.conftest import carry_out, study
 
@@ -156,3 +156,42 @@ def test_a_node_that_was_lost_is_tried_again_a_few_times(
     else:
         ((_, messages, _),) = outcome.failed.values()
         assert messages == ["the engine is gone (3 times without progress)"]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the pool is broken"), StageError("gone"), OSError(28, "full"), Lost("x")]
+)
+def test_what_fails_after_the_request_to_stop_counts_as_interrupted(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a stage uses is being ended around it; it goes on from what it saved."""
+    _, found, store = study(tmp_path / "store", BASE)
+    carry_out(found, store)
+    _, longer, store = study(tmp_path / "store", {"Base": [{"toy_train": {"epochs": 3}}]})
+    (train,) = (node for node in longer.nodes.values() if node.stage == "toy_train")
+    folder = prepare(train, longer, store, Allocation())
+    asked = [False]
+
+    def run(config: object, context: object) -> dict[str, object]:
+        asked[0] = True
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(contract.load("toy_train"), "run", run)
+        with pytest.raises(Interrupted) as caught:
+            worker.run(folder, {}, worker.Post(stopping=lambda: asked[0]))
+    assert caught.value.__cause__ is error
+    assert not (folder / failure.ERROR).exists() and not (folder / failure.SETBACKS).exists()
+    (entry,) = (entry for entry in plan.make(longer, Store(store.root)) if entry.node is train)
+    assert (entry.state, entry.reason) == ("run", "was interrupted; continues")
+    assert not carry_out(longer, Store(store.root)).failed
+
+
+def test_what_fails_before_it_or_saves_nothing_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base saves nothing, so it is not asked: near its time limit it may fail for reasons of its own."""
+    _, found, store = study(tmp_path / "store", BASE)
+    failing(monkeypatch, StageError("wrong"))
+    base = next(iter(found.nodes.values()))
+    folder = prepare(base, found, store, Allocation())
+    assert worker.run(folder, {}, worker.Post(stopping=lambda: True)) == 1
+    assert failure.messages(folder) == ["wrong"]

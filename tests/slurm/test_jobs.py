@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch.job import Allocation
+from launch.job import Cluster as Where
+from orchestrator.run import Run
 from stages.store import Store
 from tests.slurm.cluster import Cluster
 from tests.slurm.toy import TRAIN, Toy
@@ -330,3 +334,32 @@ def test_a_job_sees_the_gpus_that_it_asked_for(slurm: Cluster, tmp_path: Path) -
     first, second = (each["CUDA_VISIBLE_DEVICES"].split(",") for each in start["ranks"])
     assert first == second and len({*first} & {*map(str, range(8))}) == 2
     assert [each["LOCAL_RANK"] for each in start["ranks"]] == ["0", "1"]
+
+
+# Others at the same store
+
+
+def test_a_local_head_waits_for_queued_jobs_and_says_so(slurm: Cluster, tmp_path: Path) -> None:
+    """It holds nothing that they wait for."""
+    slurm.run("scontrol", "update", "PartitionName=cpu", "State=DOWN")
+    try:
+        toy = Toy(slurm, tmp_path / "store", TRAIN)
+        toy.run()
+        job = toy.job("toy_base")
+        said: list[str] = []
+
+        def watch(run: Run) -> None:
+            said[:] = [f"{node.stage}: {whom}" for node, whom in run.outcome.waits]
+
+        here = Where(launcher="local", cpus=1, gpus=0, default=Allocation(), stages={})
+        running = Run(toy.study.graph, Store(toy.store), here, watch)
+        head = threading.Thread(target=running.carry_out)
+        head.start()
+        toy.wait_until(lambda: bool(said))
+        assert said[0].startswith(f"toy_base: job {job} waits (")
+    finally:
+        slurm.run("scontrol", "update", "PartitionName=cpu", "State=UP")
+    head.join(120)
+    assert not head.is_alive() and not running.outcome.failed
+    assert {entry.state for entry in toy.plan()} == {"done"}
+    assert [toy.record(stage)["attempts"] for stage in ("toy_base", "toy_train", "toy_probe")] == [1, 1, 1]
