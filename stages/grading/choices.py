@@ -27,12 +27,13 @@ _CLOSING = r"(?:\\[)]|[\s*_)\"'”’\]}`$]){0,8}"
 # Not the first letter of a word, not the whole part of a decimal, not a count of something.
 _END = r"(?=[\u3400-\u9fff]|[^\w'’^=+/-]|$)"
 _CHOICE = rf"(?:(?P<letter>[A-Z])|(?P<dressed>(?<=[({{*])[a-z])(?=[)}}*])|(?P<number>\d{{1,2}})(?![.,]\d)){_END}"
-# A small letter is one where a sentence ends with it.
-_STATED_CHOICE = rf"(?:{_CHOICE}|(?P<small>[a-j])(?=[)}}\]*_$\"'”’`]{{0,4}}(?:[.,;:!]?\s{{0,3}}(?:\n|$)|[.,;:!]\s)))"
+# A small letter is one where a sentence ends with it, or gives its reason.
+_SENTENCE_END = r"[)}\]*_$\"'”’`]{0,4}(?:[.,;:!]?\s{0,3}(?:\n|$)|[.,;:!]\s|(?<=\))\s|\s(?:because|since|as)\b)"
+_STATED_CHOICE = rf"(?:{_CHOICE}|(?P<small>[a-j])(?={_SENTENCE_END}))"
 _IS = r"(?:\s{1,3}(?:is|was|would\sbe|must\sbe|should\sbe))?"
 _STATED = re.compile(
     rf"(?:(?i:answer{_IS}|(?:choice|option)\s{{1,3}}is)(?i:\s{{1,3}}(?:option|choice))?"
-    r"|(?:答案|(?:正确)?选项(?=[是为應应:]))\s?(?:是|为|應為|应为|应该是)?(?:选项?)?|(?<![不能])(?:故|应|應|所以|因此)?(?:选择|選擇|选|選)(?:是|为)?)"
+    r"|(?:答案|(?:正确)?选项(?=[是为應应:]))\s?(?:应该|應該|应|應)?(?:是|为|為)?(?:选项?|選項?)?|(?<![不能])(?:故|应|應|所以|因此)?(?:选择|選擇|选|選)(?:是|为)?)"
     rf"{_DRESS}(?:{_STATED_CHOICE}|(?P<slashed>[A-Z](?:\s?/\s?[A-Z])+(?!\w)))"
 )
 _BEST = re.compile(
