@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from orchestrator import best
+from orchestrator import best, learned, results, status
 from orchestrator.best import Best
+from orchestrator.command import Command
 from orchestrator.estimate import Estimate
+from tests.orchestrator.document.synthetic import Synthetic
+from tests.orchestrator.test_learned import IDLE
 
 COMMAND = "python -m orchestrator run"
 
@@ -45,3 +51,32 @@ def test_a_lead_needs_seeds_and_an_interval_above_0(mean: float, error: float, s
 
 def test_names_are_listed_as_people_do() -> None:
     assert [best.listed(names) for names in (["A"], ["A", "B"], ["A", "B", "C"])] == ["A", "A and B", "A, B and C"]
+
+
+def test_the_terminal_and_programs_are_told_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = Synthetic(tmp_path / "store", "only=[ModSFT,ModSFT+RL,OverSFT+RL]")
+    study.publish()
+    (idle,) = (node for node in study.nodes if node.stage == "grpo" and node.label == "OverSFT+RL")
+    study.remove(idle)
+    study.publish([idle], summary=IDLE)
+    study.rewrite(idle, "training.jsonl", (json.dumps({"rollout": 1, "step": 1, **IDLE}) + "\n").encode())
+    headline = "No answer yet: each of the 2 rows after RL has one seed."
+    command = f"{COMMAND} +experiment=tiny_variants 'only=[ModSFT,ModSFT+RL,OverSFT+RL]' store={tmp_path}/store "
+    note = f"grpo/OverSFT+RL: {learned.of_curve([IDLE])}"
+
+    results.show(study.study, as_json=True, overrides=study.overrides)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answer"]["state"], found["answer"]["column"]) == ("one seed", "avg")
+    assert found["answer"]["said"].startswith(headline)
+    assert found["answer"]["command"] == f"{command}'seeds=[0,1,2]'"
+    assert found["notes"] == [note]
+
+    results.show(study.study, as_json=False, overrides=study.overrides)
+    shown = capsys.readouterr().out
+    assert headline in shown and f"  {command}'seeds=[0,1,2]'" in shown and f"note: {note}" in shown
+    assert "of one seed it is over its problems alone" in shown
+
+    status.verb(study.study, Command("status", None, frozenset(), study.overrides))
+    assert f"note: {note}" in capsys.readouterr().out
+    status.verb(study.study, Command("status", None, frozenset({"--json"}), study.overrides))
+    assert note in json.loads(capsys.readouterr().out)["notes"]

@@ -15,6 +15,7 @@ from orchestrator import live, plan, run
 from orchestrator.command import Command, Study
 from stages.store import PROGRESS
 from tests.conftest import cluster, study
+from tests.orchestrator.test_learned import IDLE, published
 from tests.orchestrator.test_watch import claimed
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -104,3 +105,15 @@ def test_a_failure_is_told_with_what_to_do_next(tmp_path: Path) -> None:
         "why it failed: python -m orchestrator logs toy_train/Bad +experiment=toy",
         "again, what failed: python -m orchestrator retry +experiment=toy",
     ]
+
+
+def test_rl_that_learned_nothing_is_said_when_it_is_done(tmp_path: Path) -> None:
+    node = published(tmp_path / "store", [IDLE], IDLE)
+    found = Study(*study(tmp_path / "store"))
+    out = Console(file=io.StringIO(), width=200, highlight=False)
+    done = run.Run(found.graph, found.store, cluster("local"), lambda _: None)
+    done.outcome.executed.append(node)
+    live.Watch(found, COMMAND, out)(done)
+    assert isinstance(out.file, io.StringIO)
+    said = out.file.getvalue().splitlines()
+    assert said[0].startswith("done grpo/A+RL ") and said[1].startswith("note: grpo/A+RL: RL learned nothing: ")

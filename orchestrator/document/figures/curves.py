@@ -10,6 +10,7 @@ from orchestrator.document import canvas
 from orchestrator.document.artifacts import Lacking, Unmade
 from orchestrator.document.blocks import Figure
 from orchestrator.document.material import Material
+from orchestrator.document.scoreboards import seeds
 from orchestrator.graph import Node
 from orchestrator.report import Score
 
@@ -118,7 +119,8 @@ def _scores(
     return canvas.draw(
         name,
         title,
-        f"Score by {x}{' (log)' if scale == 'log' else ''}. Bars are standard errors, as in the tables.{partly}",
+        f"Score by {x}{' (log)' if scale == 'log' else ''}. Bars are standard errors, as in the tables. "
+        f"{seeds(material, rows)}{partly}",
         f"{title}: {', '.join(series)}",
         (3.3 * len(columns) + 0.4, 3.5),
         paint,

@@ -42,9 +42,15 @@ MODULES = [
 class Synthetic:
     """An experiment of conf/, and what has been published of it."""
 
-    def __init__(self, store: Path, *overrides: str, change: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self,
+        store: Path,
+        *overrides: str,
+        change: Callable[[dict[str, Any]], None] | None = None,
+        experiment: str = EXPERIMENT,
+    ) -> None:
         store.mkdir(parents=True)
-        self.overrides = [EXPERIMENT, *overrides, f"store={store}"]
+        self.overrides = [experiment, *overrides, f"store={store}"]
         composed = config.compose(self.overrides)
         assert not composed.errors, composed.errors
         for each in [composed, *composed.replicas] if change is not None else []:

@@ -435,7 +435,21 @@ def test_rows_with_fewer_seeds_do_not_decide(tmp_path: Path) -> None:
         .replace(" and ", ", ")
         .split(", ")
     ) == set(fewer.replace(" and ", ", ").split(", "))
-    assert "Seeds 11 and 12: ModSFT" in next(each for each in made.tables() if each.name == "table2").caption
+    captions = {each.name: each.caption for each in made.tables()}
+    assert "Seeds 11 and 12: ModSFT, OverSFT, RandomReset, ModSFT+RL and OverSFT+RL." in captions["table2"]
+    assert "Seed 11 alone: Rejuvenation, Rejuvenation+RL and RandomReset+RL." in captions["table2"]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("number", "named"), [(5, "Fusion-{}+RL"), (6, "Rejuvenation-{}+RL")])
+def test_the_sweeps_of_one_seed_say_it_and_mark_nothing(tmp_path: Path, number: int, named: str) -> None:
+    values = (0.4, 0.45, 0.5) if number == 5 else (0.005, 0.01, 0.02)
+    names = [named.format(value) for value in values]
+    study = Synthetic(tmp_path / "store", f"only=[{','.join(names)}]", experiment="+experiment=tiny_paper")
+    study.publish()
+    table = next(each for each in study.document().tables() if each.name == f"table{number}")
+    assert "Seed 11 alone: one run of each row. No value is marked as the highest" in table.caption
+    assert not any(cell.mark for row in table.rows for cell in row.cells)
 
 
 MAIN = ("ModSFT", "OverSFT", "Rejuvenation", "RandomReset")
