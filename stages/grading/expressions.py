@@ -1,6 +1,6 @@
-r"""Math-Verify's parser and judge, with what they lack: repaired for the ANTLR that Hydra pins, and quicker.
+r"""Math-Verify's parser, with what it lacks: repaired for the ANTLR that Hydra pins, and quicker. `judge` compares.
 
-Everything here keeps their verdicts, and nothing here may run outside a worker: a hostile string hangs any of it.
+Nothing here may run outside a worker: a hostile string hangs any of it.
 """
 
 from __future__ import annotations

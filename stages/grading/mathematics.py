@@ -3,6 +3,11 @@ r"""Whether a mathematical answer equals the gold one, by Math-Verify on two box
 Both are written alike first (`notation`), and what needs no parser is decided without: equal texts, two plain numbers
 (`numerals`), words. `equivalent` and `readable` may hang or eat memory on hostile mathematics, so they are called in
 the worker processes of `stages.grading.pool` only.
+
+Nothing around Math-Verify is less strict than it, but for rules that are written down where they are: how numbers and
+signs may be written (`notation`, `numerals`), roots of positive quantities (`positive`) and sets of solutions
+(`solutions`). It is stricter in values that are close (`apart`), in the case of variables (`judge`) and in the order of
+letters (`words`).
 """
 
 from __future__ import annotations
