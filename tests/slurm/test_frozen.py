@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from launch import snapshot
 from stages import artifact
@@ -176,8 +178,9 @@ def rows(folder: Path) -> tuple[dict[str, Any], dict[str, list[Any]], Path]:
 def model(folder: Path) -> tuple[dict[str, Any], dict[str, list[Any]], Path]:
     base = folder / "base"
     base.mkdir()
-    for name in ("config.json", "model.safetensors", "model.txt"):
-        (base / name).write_text("1.5")
+    (base / "config.json").write_text("{}")
+    save_file({"x": torch.zeros(1)}, base / "model.safetensors")
+    (base / "model.txt").write_text("1.5")
     return {"base": str(base)}, {"A": [{"toy_train": {"epochs": 1}}]}, base / "model.txt"
 
 
