@@ -4,7 +4,7 @@
     ---------  ------------------------  --------------  -----------------------------------------------
     none, or released                                    free
     local      -, locked                 any             running
-    local      -, here, not locked       any             free (its worker is gone)
+    local      -, here, no such process  any             free (its worker is gone)
     local      -                         within LEASE    running
     local      -                         earlier         free (its worker is gone)
     slurm      waits                     any             queued
@@ -103,8 +103,8 @@ def of(folder: Path, claim: Claim | None, seen: Queue | Unanswered, *, locked: b
 
 
 def _local(folder: Path, claim: Claim, locked: bool | None) -> Standing:
-    # The lock tells at once, but only on the machine where the worker is; without locks its process does.
-    gone = claim.here and (locked is False or not claim.alive)
+    # On its own machine its process tells at once; a lock may be one that its file system only pretends to give.
+    gone = claim.here and not claim.alive
     if locked or (not gone and claims.age(folder, claim) < LEASE):
         reason = f"a worker of {claim.user} on {claim.host} has it"
         return Standing(state="running", reason=reason + _unsure(folder, claim), unsure=not claims.dated(folder, claim))

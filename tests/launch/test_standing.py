@@ -69,18 +69,24 @@ def test_a_lock_without_a_claim_is_a_worker_that_is_about_to_take_one(stand: Any
     assert stand(None, locked=True).state == "running"
 
 
+#: A process that is not there.
+NOBODY = 2**22 + 1
+
+
 @pytest.mark.parametrize(
-    ("host", "age", "locked", "state"),
+    ("host", "pid", "age", "locked", "state"),
     [
-        (socket.gethostname(), COLD, True, "running"),
-        (socket.gethostname(), FRESH, False, "free"),
-        ("elsewhere", FRESH, False, "running"),
-        ("elsewhere", COLD, False, "free"),
+        (socket.gethostname(), NOBODY, COLD, True, "running"),
+        (socket.gethostname(), NOBODY, FRESH, False, "free"),
+        (socket.gethostname(), os.getpid(), FRESH, False, "running"),
+        (socket.gethostname(), os.getpid(), COLD, False, "free"),
+        ("elsewhere", NOBODY, FRESH, False, "running"),
+        ("elsewhere", NOBODY, COLD, False, "free"),
     ],
 )
-def test_local(host: str, age: float, locked: bool, state: str, stand: Any) -> None:
-    """On its own machine the lock tells at once; elsewhere its touches do."""
-    assert stand(local(host=host), age=age, locked=locked).state == state
+def test_local(host: str, pid: int, age: float, locked: bool, state: str, stand: Any) -> None:
+    """On its own machine the lock and the process tell at once; elsewhere its touches do."""
+    assert stand(local(host=host, pid=pid), age=age, locked=locked).state == state
 
 
 @pytest.mark.parametrize("age", [FRESH, COLD])
@@ -228,9 +234,9 @@ def test_a_store_that_cannot_be_written_has_no_clock(stand: Any, monkeypatch: py
     [
         (local(pid=os.getpid()), FRESH, "running"),
         (local(pid=os.getpid()), COLD, "free"),
-        (local(pid=2**22 + 1), FRESH, "free"),
+        (local(pid=NOBODY), FRESH, "free"),
         (local(pid=os.getpid(), boot="another machine of this name"), FRESH, "running"),
-        (local(pid=2**22 + 1, boot="another machine of this name"), FRESH, "running"),
+        (local(pid=NOBODY, boot="another machine of this name"), FRESH, "running"),
     ],
 )
 def test_without_locks_the_process_and_its_touches_tell(claim: Claim, age: float, state: str, stand: Any) -> None:
