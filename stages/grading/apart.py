@@ -53,11 +53,13 @@ def are_apart(one: Any, other: Any) -> bool:
 
 def _at_a_point(expression: Any) -> Any:
     """With a positive number for each variable, by its name, and decimals as the fractions that were written."""
-    from sympy import Float, Rational
+    from sympy import Derivative, Float, Rational
 
+    # Of a variable that is a function of nothing the derivative would be 0, and dV/dt any other.
+    unknown = {rate: _coordinate(str(rate)) for rate in expression.atoms(Derivative) if rate.expr.is_Symbol}
     values = {symbol: _coordinate(symbol.name) for symbol in expression.free_symbols}
     decimals = {number: Rational(str(number)) for number in expression.atoms(Float)}
-    return expression.xreplace({**values, **decimals})
+    return expression.xreplace({**values, **decimals, **unknown})
 
 
 @lru_cache(maxsize=1_000)
