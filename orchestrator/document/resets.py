@@ -43,8 +43,8 @@ def caution(material: Material) -> Iterator[Block]:
         else ""
     )
     yield Paragraph(
-        f"Of all neurons, resets set {shares} back to the base in this study; the paper calls its own reset set very "
-        f"small, without a number.{large}"
+        f"Of all neurons, resets set {shares} back to the base in this study; the paper calls its own set very "
+        f"small.{large}"
     )
 
 
