@@ -55,6 +55,7 @@ class _Expansion:
         self._graph = Graph()
         self._errors: dict[str, None] = {}  # a set that keeps its order
         self._pinned: dict[str, list[dict[str, Any]]] = {}
+        self._offered: set[str] = set()  # nodes that no variant names: they make the base, or data, for who reads it
         self._broken: set[str] = set()  # kinds of source that have an error of their own
         self._configs: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {}  # by stage and pins, those without error
         self._attributions: dict[str, Node | Source | None] = {}  # by variant, the last of its chain; None: not made
@@ -73,9 +74,22 @@ class _Expansion:
         self._check_overrides()
         if self._errors:
             raise ConfigError(self._errors)
+        self._leave_out_unread()
         self._graph.sort()
         self._sources.remember()
         return self._graph
+
+    def _leave_out_unread(self) -> None:
+        """A stage that would make data or a base model alone is no part of a study that reads neither."""
+        nodes, read = self._graph.nodes, {key for key in self._graph.nodes if key not in self._offered}
+        queue = [nodes[key] for key in read]
+        while queue:
+            for need in queue.pop().needs():
+                if need.fingerprint not in read:
+                    read.add(need.fingerprint)
+                    queue.append(need)
+        self._graph.references -= len(nodes) - len(read)
+        self._graph.nodes = {key: node for key, node in nodes.items() if key in read}
 
     def _start(self) -> Context:
         """What every chain starts with: the data sources, and the base model as base and as checkpoint."""
@@ -83,6 +97,7 @@ class _Expansion:
         start: Context = {}
         if isinstance(experiment.base, list):
             made = self._chain(experiment.base, {}, "base")
+            self._offered |= self._graph.nodes.keys()
             if "checkpoint" in made:
                 start["base"] = start["checkpoint"] = made["checkpoint"]
             else:
@@ -105,7 +120,9 @@ class _Expansion:
             return None
         if stage not in contract.names():
             raise ConfigError([f"{key}.stage={stage!r}: no such stage; allowed: {', '.join(contract.names())}"])
-        return self._step(Step(stage, {}, key), {}, "base")
+        made = self._step(Step(stage, {}, key), {}, "base")
+        self._offered.add(made.fingerprint)
+        return made
 
     def _chain(self, chain: list[Step], start: Context, label: str) -> Context:
         """Walk a chain; where a step is wrong the rest is still looked at, as far as it does not depend on it."""

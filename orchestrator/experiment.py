@@ -280,7 +280,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
         overrides=overrides,
         tracking=frame.wandb,
         prompt=frame.template.get("open", Experiment.prompt),
-        notes=notes,
+        notes=[*notes, *_without_effect(frame)],
     )
 
 
@@ -296,6 +296,14 @@ def _strange_keys(plain: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}={shown(value)}: no such key, and no such group; did you mean '+{group}={value}'?"
         elif key not in known:
             yield f"{key}: no such key{instead(key, known)}"
+
+
+def _without_effect(frame: _Frame) -> Iterator[str]:
+    """Keys that say something which nothing in this study heeds."""
+    if frame.replicated is not None and not frame.seeds:
+        yield f"replicated=[{','.join(frame.replicated)}]: has no effect without seeds; set for example 'seeds=[0,1,2]'"
+    if not frame.benchmark and frame.differences:
+        yield f"benchmark=[]: nothing is evaluated, so there are no differences ({', '.join(frame.differences)})"
 
 
 def read_place(config: Mapping[str, Any]) -> tuple[Cluster, str]:

@@ -88,6 +88,7 @@ class Graph:
     contamination: dict[tuple[str, str], Node] = field(default_factory=dict)
     references: int = 0
     _edges: dict[str, list[Node]] = field(default_factory=dict)
+    _data_alone: set[str] = field(default_factory=set)
 
     def add(self, node: Node) -> Node:
         """The node of this identity: an earlier one if there is one."""
@@ -111,12 +112,20 @@ class Graph:
         """Its inputs, and the longest shorter run of its recipe that this graph has anyway."""
         return self._edges[node.fingerprint]
 
+    def for_data_alone(self, node: Node) -> bool:
+        """Whether others read data that a node makes, and nothing else of it: it is no part of any chain."""
+        return node.fingerprint in self._data_alone
+
     def sort(self) -> None:
         """Settle what waits for what, and put every node behind all that it waits for."""
         before = self._predecessors()
         self._edges = {
             key: list(dict.fromkeys([*node.needs(), *before.get(key, ())])) for key, node in self.nodes.items()
         }
+        read = {given.fingerprint for node in self.nodes.values() for given in node.inputs.values()}
+        sources = [each for node in self.nodes.values() for each in node.inputs.values() if isinstance(each, Source)]
+        made = {source.origin.fingerprint for source in sources if source.origin is not None}
+        self._data_alone = made - read
         behind = {key: [need.fingerprint for need in needs] for key, needs in self._edges.items()}
         self.nodes = {key: self.nodes[key] for key in TopologicalSorter(behind).static_order()}
 

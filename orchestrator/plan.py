@@ -172,6 +172,8 @@ def _new(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> st
     """What a node that was never tried waits for."""
     if store.damaged(node.stage, node.fingerprint) is not None:
         return "its record is missing or damaged"
+    if graph.for_data_alone(node):
+        return "new; for its data sets"
     waits = [need for need in graph.waits_for(node) if before[need.fingerprint].state != "done"]
     return f"new; after {', '.join(_name(need) for need in waits)}" if waits else "new"
 
