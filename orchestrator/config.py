@@ -1,4 +1,4 @@
-"""Composing the config: the only file that knows Hydra, with the plugin in hydra_plugins/.
+"""Composing the config. Hydra is known here, in `orchestrator.overrides`, and in the plugin in hydra_plugins/ alone.
 
 `compose` turns the command line into plain data; `sweep` does so for every member of a sweep, with whichever sweeper
 Hydra is told to use. Everything else that Hydra can do (`--help`, `--cfg job`, `--info`, tab completion) is Hydra's own

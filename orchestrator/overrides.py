@@ -1,6 +1,6 @@
 """Overrides: the words of a command line as Hydra reads them, and why some of them do not compose.
 
-With `orchestrator.config` the only file that knows Hydra.
+Hydra is known here and in `orchestrator.config` alone.
 """
 
 from __future__ import annotations
