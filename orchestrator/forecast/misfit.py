@@ -18,9 +18,14 @@ def errors(outlook: Outlook) -> list[str]:
     """Everything that keeps a node of this plan from running, each once."""
     found: dict[str, None] = {}
     for each in outlook.to_run:
-        found |= dict.fromkeys([*_processes(each, outlook.cluster), *_positions(each), *_heads(each)])
+        found |= dict.fromkeys([*_processes(each, outlook.cluster), *_positions(each)])
     found |= dict.fromkeys(_memory(outlook.to_run, outlook.cluster))
     return list(found)
+
+
+def kernels(outlook: Outlook) -> list[str]:
+    """What no engine can generate with on the processors of this plan, each once: it depends on where a study runs."""
+    return list(dict.fromkeys(message for each in outlook.to_run for message in _heads(each)))
 
 
 def _processes(each: Forecast, cluster: Cluster) -> Iterator[str]:

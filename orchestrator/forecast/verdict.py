@@ -35,15 +35,14 @@ def on_start(entries: Sequence[Entry], study: Study) -> Outlook:
     """
     found = outlook.make(entries, study)
     nodes = [each.node for each in found.to_run]
-    _refuse(
-        [*_wrong(found, study), *scarce.held_out(nodes, study.store), *_disk(found, study), *requirements.errors(nodes)]
-    )
+    here = [*misfit.kernels(found), *_disk(found, study), *requirements.errors(nodes)]
+    _refuse([*_wrong(found, study), *scarce.held_out(nodes, study.store), *here])
     return found
 
 
 def notes(found: Outlook) -> list[str]:
-    """What is odd about a plan, and harmless."""
-    return mismatch.notes([each.node for each in found.to_run], found.checkpoints)
+    """What is odd about a plan and harmless, and what it cannot be run with here."""
+    return [*mismatch.notes([each.node for each in found.to_run], found.checkpoints), *misfit.kernels(found)]
 
 
 def _wrong(found: Outlook, study: Study) -> list[str]:
