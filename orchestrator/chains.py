@@ -133,6 +133,7 @@ class _Expansion:
             made = None
             with _Collecting(self._errors) as failed:
                 made = self._made(step, context, label, broken)
+                self._offered.discard(made.fingerprint)  # a variant may name what makes the base, too
                 if "checkpoint" in makes:
                     context.pop("attribution", None)  # it belonged to the checkpoint before
                 context.update(dict.fromkeys(makes, made))

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.__main__ import main
 from tests import tiny_models
+from tests.conftest import study
 
 
 def planned(capsys: pytest.CaptureFixture[str], *overrides: str) -> tuple[dict[str, str], list[str]]:
@@ -26,6 +28,12 @@ def test_a_stage_that_makes_data_runs_where_they_are_read_and_only_there(
     assert planned(capsys, *words)[0]["pretrain"] == "new; for its data sets"
     assert planned(capsys, *words, f"demonstrations={rows}")[0].keys() == {"sft"}
     assert planned(capsys, *words[1:])[0]["pretrain"] == "new"
+
+
+def test_what_makes_the_base_is_planned_where_a_variant_names_it(tmp_path: Path, toys: None) -> None:
+    variants: dict[str, list[Any]] = {"A": ["toy_base"]}
+    _, graph, _ = study(tmp_path, variants)
+    assert [node.stage for node in graph.nodes.values()] == ["toy_base"]
 
 
 def test_a_key_without_effect_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

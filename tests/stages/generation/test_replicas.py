@@ -78,7 +78,7 @@ def test_copies_give_the_texts_of_one_engine_until_one_of_them_dies(model: Path,
 @pytest.mark.slow
 def test_a_checkpoint_that_is_refused_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(StageError, match="not a loadable checkpoint"):
+    with pytest.raises(StageError, match="only safetensors checkpoints are read"):
         load(tmp_path, 2)
 
 
