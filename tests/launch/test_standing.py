@@ -83,6 +83,7 @@ NOBODY = 2**22 + 1
         ("elsewhere", NOBODY, FRESH, False, "running"),
         ("elsewhere", NOBODY, COLD, False, "free"),
     ],
+    ids=["locked", "process gone", "process lives", "silent", "elsewhere", "silent elsewhere"],
 )
 def test_local(host: str, pid: int, age: float, locked: bool, state: str, stand: Any) -> None:
     """On its own machine the lock and the process tell at once; elsewhere its touches do."""
