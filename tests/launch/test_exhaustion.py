@@ -120,11 +120,12 @@ def test_the_words_of_an_engine_in_the_log_are_the_reason(tmp_path: Path, monkey
 def test_a_worker_that_is_killed(
     words: str, kills: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = iter([0, 0, *[kills] * 9])  # where the base begins, where the shell does, and what comes after
-    monkeypatch.setattr(exhaustion, "kills", lambda: next(count))
+    begun = tmp_path / "begun"  # the kernel kills after that
+    monkeypatch.setattr(exhaustion, "kills", lambda: kills if begun.exists() else 0)
     store = tmp_path / "store"
     store.mkdir()
-    _, graph, made = study(store, {"A": [{"toy_shell": {"command": f"{words} kill -9 $PPID; sleep 5"}}]})
+    command = f"touch {begun}; {words} kill -9 $PPID; sleep 5"
+    _, graph, made = study(store, {"A": [{"toy_shell": {"command": command}}]})
     outcome = Run(graph, made, cluster("local", cpus=1), lambda run: None).carry_out()
     ((node, messages, _),) = outcome.failed.values()
     assert (node.stage, messages) == ("toy_shell", [message])
