@@ -58,6 +58,15 @@ def parse(said: str) -> Any:
         raise Spoilt(str(error) or type(error).__name__) from None
 
 
+def object_in(file: Path) -> dict[str, Any]:
+    """The object in a file of the user's own, however large it is and wherever it links; empty if there is none."""
+    try:
+        found = parse(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def write(file: Path, value: Any, **how: Any) -> None:
     """Write a value, as `json.dumps` does with `how`. Readers see the old file or the new one.
 

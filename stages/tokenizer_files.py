@@ -7,11 +7,12 @@ A special token that is in none of them becomes a new one, behind all others.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from stages.jsonfile import object_in
 
 WHOLE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 
@@ -47,12 +48,12 @@ class TokenizerFiles:
 
 def read(folder: Path) -> TokenizerFiles:
     """What the files in a folder say; what cannot be read says nothing."""
-    whole, settings = _object(folder / WHOLE), _object(folder / SETTINGS)
+    whole, settings = object_in(folder / WHOLE), object_in(folder / SETTINGS)
     older = "added_tokens_decoder" not in settings
-    named = settings | (_object(folder / FILES[2]) if older else {})
+    named = settings | (object_in(folder / FILES[2]) if older else {})
     added = dict(_added(whole.get("added_tokens"), settings.get("added_tokens_decoder")))
     if older:
-        added |= {text: id for text, id in _object(folder / FILES[3]).items() if _is_id(id)}
+        added |= {text: id for text, id in object_in(folder / FILES[3]).items() if _is_id(id)}
     vocabulary = _vocabulary(whole)
     learned = max(vocabulary.values(), default=None)
     known = vocabulary | added
@@ -100,11 +101,3 @@ def _text(value: Any) -> str | None:
 
 def _is_id(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _object(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

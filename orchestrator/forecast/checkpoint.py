@@ -20,6 +20,7 @@ from orchestrator.sources import Source
 from stages import content, hub, model_config, tokenizer_files, weight_files
 from stages.contract import StageError
 from stages.hub import Repository
+from stages.jsonfile import object_in
 from stages.store import Store, stamp
 from stages.tokenizer_files import TokenizerFiles
 
@@ -158,7 +159,7 @@ class Checkpoints:
         return replace(found, key=source.key, endless=endless)
 
     def _read(self, name: str, folder: Path) -> Checkpoint:
-        config = _object(folder / "config.json")
+        config = object_in(folder / "config.json")
         found = shape.of_config(config)
         said = config.get("model_type")
         unknown = "" if found else f"its config.json (model_type {said}) is of no family that is known here"
@@ -208,7 +209,7 @@ def _has_weights(folder: Path) -> bool:
     """Whether a folder of the hub's cache has the weights, and all of them."""
     if (folder / weight_files.SINGLE).is_file():
         return True
-    places = _object(folder / weight_files.INDEX).get("weight_map")
+    places = object_in(folder / weight_files.INDEX).get("weight_map")
     names = {*places.values()} if isinstance(places, dict) else set()
     return bool(names) and all(isinstance(name, str) and (folder / name).is_file() for name in names)
 
@@ -269,12 +270,3 @@ def _token_ids(value: Any) -> list[int]:
     """One token id, or several, as a config.json has them."""
     several = value if isinstance(value, list) else [value]
     return [each for each in several if isinstance(each, int) and not isinstance(each, bool)]
-
-
-def _object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
