@@ -1,4 +1,4 @@
-"""Policies that matter: a light head, downward imports, a README whose links exist."""
+"""Policies that matter: a light head, downward imports, pages whose links exist, a README that is short."""
 
 import re
 import subprocess
@@ -57,7 +57,38 @@ def test_no_file_is_named_for_nothing() -> None:
     assert not names & {"utils", "common", "helpers", "misc"}
 
 
-def test_the_readme_names_files_that_exist() -> None:
+#: The pages that people write; docs/tiny_paper is a report as `report` wrote it.
+PAGES = [ROOT / "README.md", *(page for page in (ROOT / "docs").rglob("*.md") if "tiny_paper" not in page.parts)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_links_to_files_and_headings_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    inner = [link.partition("#") for link in links if not link.startswith(("http:", "https:"))]
+    assert not [file for file, _, _ in inner if not (page.parent / file).exists()]
+    assert not [
+        (file, heading) for file, _, heading in inner if heading and heading not in _headings(page.parent / file)
+    ]
+
+
+def _headings(page: Path) -> set[str]:
+    """The headings of a page, as links name them."""
+    lines = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen: set[Path] = set()
+    todo = [ROOT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page not in seen and page.suffix == ".md":
+            seen.add(page)
+            links = re.findall(r"\]\(([^)#:\s]+)", page.read_text())
+            todo += [(page.parent / link).resolve() for link in links]
+    assert not [page for page in PAGES if page not in seen]
+
+
+def test_the_readme_is_read_in_ten_minutes() -> None:
     text = (ROOT / "README.md").read_text()
-    links = re.findall(r"\]\(([^)#:]+)\)", text)
-    assert links and not [link for link in links if not (ROOT / link).exists()]
+    assert len(text.splitlines()) <= 180 and len(text.split()) <= 1800
