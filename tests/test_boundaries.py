@@ -58,7 +58,7 @@ def test_no_file_is_named_for_nothing() -> None:
 
 
 #: The pages that people write; docs/tiny_paper is a report as `report` wrote it.
-PAGES = [ROOT / "README.md", *(page for page in (ROOT / "docs").rglob("*.md") if "tiny_paper" not in page.parts)]
+PAGES = [*ROOT.glob("*.md"), *(page for page in (ROOT / "docs").rglob("*.md") if "tiny_paper" not in page.parts)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
