@@ -1,0 +1,117 @@
+"""A folder of one's own: where a store that a group shares keeps code and control files of one user.
+
+    <store>/users/<login>/<name>/...     nobody but that user can write there
+
+A member of the group may write in the store's root, and so may move `users` out of the way. Nobody but its user can
+make what is in a folder there, so whoever reads code or an order checks the owner and the mode of what it has opened.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import stat
+from pathlib import Path
+
+USERS = "users"
+
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class NotOwn(Exception):
+    """A file or folder that has to be this user's alone is not; with its path, its owner and the remedy."""
+
+
+def folder(store: Path, *names: str) -> Path:
+    """The folder `<store>/users/<login>/<names...>` of this user, made where it is absent.
+
+    Others may read it as far as they may read the store, and never write it, whatever the umask is.
+
+    Raises:
+        NotOwn: a part of it is a link, is no folder, belongs to somebody else, or may be written by others.
+        OSError: it cannot be made.
+    """
+    seen = store.stat()
+    _shared(store / USERS, seen.st_mode)
+    found = store / USERS
+    for name in (login(os.getuid()), *names):
+        found = found / name
+        _make(found, stat.S_IRWXU | seen.st_mode & 0o055)
+        check(found)
+    return found
+
+
+def check(path: Path) -> None:
+    """See that a file or folder is this user's, and that nobody else may write it.
+
+    Raises:
+        NotOwn: it is not so, or it is a link.
+        OSError: it is not there, or cannot be looked at.
+    """
+    check_seen(path, path.lstat())
+
+
+def check_seen(path: Path, seen: os.stat_result) -> None:
+    """See the same of what `path` was when it was looked at, as by `os.fstat` of an open file.
+
+    Raises:
+        NotOwn: it is not so.
+    """
+    if stat.S_ISLNK(seen.st_mode):
+        raise NotOwn(f"{path} is a symbolic link of {_name(seen.st_uid)}; remove it")
+    if not (stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode)):
+        raise NotOwn(f"{path} is neither a file nor a folder; it belongs to {_name(seen.st_uid)}; remove it")
+    if seen.st_uid != os.getuid():
+        why = "" if os.getuid() else ", or run as another user than root, whom file servers take for nobody"
+        raise NotOwn(f"{path} belongs to {_name(seen.st_uid)}, not to {_name(os.getuid())}; rename it{why}")
+    if seen.st_mode & _OTHERS:
+        raise NotOwn(f"{path} of {_name(seen.st_uid)} may be written by others; see what they wrote, and remove it")
+
+
+def login(uid: int) -> str:
+    """The name of a user; the number where no name is known."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _name(uid: int) -> str:
+    known = login(uid)
+    return f"user {uid}" if known == str(uid) else known
+
+
+def _shared(users: Path, store: int) -> None:
+    """Make the folder of everybody's folders: who may write in the store may add one, and remove none of another's."""
+    if not users.is_symlink() and not users.exists():
+        mode = stat.S_IRWXU | store & 0o077
+        # Complete before it has its name: somebody else may want to make a folder in it at this moment.
+        draft = users.with_name(f".{USERS}.{secrets.token_hex(6)}")
+        _make(draft, mode | (stat.S_ISVTX if mode & _OTHERS else 0))
+        try:
+            os.rename(draft, users)
+        except OSError:  # somebody was faster
+            draft.rmdir()
+    seen = users.lstat()
+    if not stat.S_ISDIR(seen.st_mode):
+        raise NotOwn(f"{users} is no folder; it belongs to {_name(seen.st_uid)}; remove it")
+    if seen.st_mode & _OTHERS and not seen.st_mode & stat.S_ISVTX:
+        owner = _name(seen.st_uid)
+        raise NotOwn(f"others may move what is in {users}, which belongs to {owner}; {owner} runs: chmod +t {users}")
+
+
+def _make(path: Path, mode: int) -> None:
+    """Make a folder with this mode, unless something is there. The group comes from the folder above, as for others."""
+    try:
+        os.mkdir(path, stat.S_IRWXU)
+    except FileExistsError:
+        return
+    # By descriptor: in a moment somebody else may have moved the folder, and have put a link there.
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        seen = os.fstat(descriptor)
+        check_seen(path, seen)
+        os.fchmod(descriptor, mode | seen.st_mode & stat.S_ISGID)
+    finally:
+        os.close(descriptor)

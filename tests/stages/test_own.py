@@ -1,0 +1,161 @@
+"""A folder of one's own in a store: nobody else can write there, and what another user has put there is not taken."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stages import own
+from stages.own import NotOwn
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as two users")
+#: Two numbers of users, whom no account need to have, and of the group that they share.
+ALICE, MALLORY, LAB = 64001, 64002, 64000
+
+
+@pytest.fixture(autouse=True, params=[0o022, 0o077, 0o000], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def store(folder: Path, mode: int) -> Path:
+    made = folder / "store"
+    made.mkdir()
+    made.chmod(mode)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("root", "users", "mine"),
+    [(0o700, 0o700, 0o700), (0o755, 0o755, 0o755), (0o2770, 0o3770, 0o2750), (0o2775, 0o3775, 0o2755)],
+    ids=oct,
+)
+def test_others_read_it_as_they_read_the_store_and_never_write(
+    tmp_path: Path, root: int, users: int, mine: int
+) -> None:
+    place = store(tmp_path, root)
+    made = own.folder(place, "jobs", "token")
+    assert made == place / "users" / own.login(os.getuid()) / "jobs" / "token"
+    assert mode(place / "users") == users
+    assert {mode(each) for each in (made, made.parent, made.parent.parent)} == {mine}
+    assert own.folder(place, "jobs", "token") == made
+    assert [each.name for each in place.iterdir()] == ["users"]
+
+
+def planted_link(place: Path) -> Path:
+    elsewhere = place.parent / "elsewhere"
+    elsewhere.mkdir()
+    own.folder(place)
+    link = own.folder(place) / "jobs"
+    link.symlink_to(elsewhere)
+    return link
+
+
+def planted_file(place: Path) -> Path:
+    file = place / "users"
+    file.touch()
+    return file
+
+
+def opened(place: Path) -> Path:
+    made = own.folder(place, "jobs")
+    made.chmod(0o775)
+    return made
+
+
+def unsticky(place: Path) -> Path:
+    own.folder(place)
+    (place / "users").chmod(0o775)
+    return place / "users"
+
+
+@pytest.mark.parametrize("plant", [planted_link, planted_file, opened, unsticky], ids=lambda plant: plant.__name__)
+def test_a_folder_that_others_may_write_or_move_is_refused_by_name(
+    tmp_path: Path, plant: Callable[[Path], Path]
+) -> None:
+    place = store(tmp_path, 0o2775)
+    wrong = plant(place)
+    with pytest.raises(NotOwn, match=str(wrong)):
+        own.folder(place, "jobs", "token")
+
+
+def test_a_user_without_a_name_has_its_number() -> None:
+    assert own.login(ALICE) == str(ALICE)
+
+
+def child(uid: int, act: Callable[[], object]) -> str:
+    """The name of the exception that an act ends with as another user of the group; empty if it ends well."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(LAB, LAB, LAB)
+            os.setresuid(uid, uid, uid)
+            act()
+        except BaseException as error:
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(pid, 0)
+    with open(reading) as stream:
+        return stream.read()
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A store that a group may write in, as README has it made, in a folder that all may enter."""
+    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        each.chmod(0o755)
+    place = store(tmp_path, 0o755)
+    os.chown(place, 0, LAB)
+    place.chmod(0o2775)
+    yield place
+
+
+@ROOT_ONLY
+def test_a_member_of_the_group_reads_it_and_cannot_write_move_or_replace_it(shared: Path) -> None:
+    assert child(ALICE, lambda: own.folder(shared, "jobs").joinpath("order").write_text("hers")) == ""
+    hers = shared / "users" / str(ALICE)
+    os.chmod(hers / "jobs/order", 0o644)
+    assert child(MALLORY, (hers / "jobs/order").read_text) == ""
+    acts: list[Callable[[], object]] = [
+        lambda: (hers / "jobs/order").write_text("planted"),
+        lambda: (hers / "jobs/planted").touch(),
+        lambda: hers.rename(shared / "users/away"),
+        lambda: (hers / "jobs").rename(shared / "users/away"),
+    ]
+    assert [child(MALLORY, act).partition(":")[0] for act in acts] == ["PermissionError"] * 4
+    assert child(MALLORY, lambda: own.folder(shared, "jobs")) == ""  # and has one, too
+
+
+@ROOT_ONLY
+def test_a_folder_that_another_user_made_under_ones_name_is_refused(shared: Path) -> None:
+    assert child(MALLORY, lambda: own.folder(shared)) == ""
+    assert child(MALLORY, lambda: (shared / "users" / str(ALICE)).mkdir()) == ""
+    said = child(ALICE, lambda: own.folder(shared, "jobs"))
+    assert said.startswith(f"NotOwn: {shared / 'users' / str(ALICE)} belongs to user {MALLORY}, not to user {ALICE}")
+
+
+@ROOT_ONLY
+def test_a_folder_of_all_folders_that_was_replaced_holds_nothing_of_ones_own(shared: Path) -> None:
+    assert child(ALICE, lambda: own.folder(shared, "jobs")) == ""
+
+    def replace() -> None:
+        (shared / "users").rename(shared / "away")
+        (shared / "users").mkdir()
+        (shared / "users").chmod(0o755)
+        (shared / "users" / str(ALICE)).symlink_to(shared / "away" / str(ALICE))
+
+    assert child(MALLORY, replace) == ""  # the root of this store is not sticky
+    assert child(ALICE, lambda: own.folder(shared, "jobs")).startswith("NotOwn: ")
