@@ -17,21 +17,27 @@ import functools
 import getpass
 import json
 import os
+import re
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from launch import clock
+from stages import jsonfile, spoilt
 
 #: Seconds without a touch after which a claim may be dead; a worker touches its claims every `BEAT` seconds.
 LEASE, BEAT = 12.0, 3.0
 #: Seconds by which a claim may be younger than now: times of files come in steps.
 STEP = 2.0
+#: The name of a claim. No node is taken over a million times: a name with more digits is no claim.
+_NAME = re.compile(r"claim-(\d{1,6})\.json")
+#: Names of submissions and ids of jobs: they are parts of paths.
+_TOKEN, _JOB = re.compile(r"[\w-]{0,64}", re.ASCII), re.compile(r"(\d[\d_+]*)?", re.ASCII)
 #: What a file system says that has no hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
@@ -101,24 +107,42 @@ def new_token() -> str:
 def read(folder: Path) -> Claim | None:
     """The claim that counts, also if it was released; None if there never was one."""
     while True:
-        numbers = [int(file.name[6:-5]) for file in folder.glob("claim-*.json")]
+        numbers = [int(found[1]) for file in folder.glob("claim-*.json") if (found := _NAME.fullmatch(file.name))]
         if not numbers:
             return None
+        file = _file(folder, max(numbers))
         try:
-            return _parse(_file(folder, max(numbers)).read_text(), max(numbers))
+            return _valid(jsonfile.shaped(_Written, file, jsonfile.SMALL), max(numbers))
         except FileNotFoundError:  # the node was published and its folder removed, just now
             continue
-        except PermissionError:
-            return _parse("", max(numbers))
+        except (OSError, ValueError) as error:
+            spoilt.note(file, error)
+            return Claim(
+                token="", launcher="local", user="somebody", host="an unknown host", boot="", number=max(numbers)
+            )
 
 
-def _parse(text: str, number: int) -> Claim:
-    """A claim as it was written; one that a crash has cut short, or that we may not read, is of nobody we know."""
-    known = {each.name for each in fields(Claim)}
-    try:
-        return Claim(**{"boot": None, **{name: value for name, value in json.loads(text).items() if name in known}})
-    except (ValueError, TypeError, AttributeError):
-        return Claim(token="", launcher="local", user="somebody", host="an unknown host", boot="", number=number)
+@dataclass(frozen=True, kw_only=True)
+class _Written(Claim):
+    """A claim in its file; one of an earlier version does not name the machine."""
+
+    boot: str | None = None
+
+
+def _valid(claim: Claim, number: int) -> Claim:
+    """A claim whose words can be parts of paths and of messages.
+
+    Raises:
+        ValueError: one cannot.
+    """
+    words = (claim.token, claim.user, claim.host, claim.job or "", claim.cluster or "", claim.boot or "")
+    if not all(len(word) <= 1024 and word.isprintable() for word in words):
+        raise ValueError("a word of it is too long, or not printable")
+    if not _TOKEN.fullmatch(claim.token) or not _JOB.fullmatch(claim.job or ""):
+        raise ValueError("its token or its job is none")
+    if not 0 <= (claim.pid or 0) < 2**31 or not 0 <= (claim.index or 0) < 2**31:
+        raise ValueError("its process or its index is none")
+    return Claim(**{**asdict(claim), "number": number})
 
 
 def take(folder: Path, claim: Claim, over: Claim | None) -> Claim | None:
@@ -203,12 +227,12 @@ def _touched(folder: Path, claim: Claim) -> int | None:
     """When a claim was last touched, in nanoseconds of the file server's clock; None if it is gone."""
     file = _file(folder, claim.number)
     try:
-        with open(file, "rb") as opened:  # over NFS what `stat` says may be a minute old
-            return os.fstat(opened.fileno()).st_mtime_ns
+        with jsonfile.opened(file) as stream:  # over NFS what `stat` says may be a minute old
+            return os.fstat(stream.fileno()).st_mtime_ns
     except FileNotFoundError:
         return None
-    except PermissionError:
-        return file.stat().st_mtime_ns
+    except (OSError, ValueError):
+        return file.lstat().st_mtime_ns
 
 
 class Heart:

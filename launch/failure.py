@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from stages import jsonfile
 from stages.saved import Saved
 from stages.store import ATTEMPTS
 
@@ -29,12 +31,9 @@ def leave_lost(folder: Path, message: str) -> bool:
     Of several processes that say so of one attempt, one counts.
     """
     step, attempt = Saved(folder).step, _attempt(folder)
-    try:
-        before = json.loads((folder / SETBACKS).read_text())
-    except (OSError, ValueError):
-        before = {"step": None, "times": 0}
+    before = jsonfile.found(folder / SETBACKS) or {}
     counted = attempt is not None and before.get("attempt") == attempt
-    times = before["times"] + (not counted) if before["step"] == step else 1
+    times = _times(before) + (not counted) if before.get("step") == step else 1
     (folder / SETBACKS).write_text(json.dumps({"step": step, "times": times, "attempt": attempt}))
     again = times <= TRIES
     leave(folder, message if again else f"{message} ({times} times without progress)", continues=True)
@@ -43,31 +42,30 @@ def leave_lost(folder: Path, message: str) -> bool:
 
 def _attempt(folder: Path) -> str | None:
     try:
-        return (folder / ATTEMPTS).read_text()
-    except OSError:
+        return jsonfile.text(folder / ATTEMPTS, jsonfile.SMALL)
+    except (OSError, ValueError):
         return None
 
 
 def again(folder: Path) -> bool:
     """Whether the last attempt was lost, and the next one may well succeed."""
-    try:
-        times: int = json.loads((folder / SETBACKS).read_text())["times"]
-        return times <= TRIES and (folder / ERROR).is_file() and not for_good(folder)
-    except (OSError, ValueError, KeyError):
-        return False
+    before = jsonfile.found(folder / SETBACKS)
+    return before is not None and _times(before) <= TRIES and (folder / ERROR).is_file() and not for_good(folder)
 
 
 def messages(folder: Path) -> list[str]:
     """What a failed attempt left in the node's folder, one message an error."""
-    try:
-        return str(json.loads((folder / ERROR).read_text())["message"]).splitlines()
-    except (OSError, ValueError, KeyError):
-        return ["no message was left; see the log"]
+    left = jsonfile.found(folder / ERROR) or {}
+    return str(left["message"]).splitlines() if "message" in left else ["no message was left; see the log"]
 
 
 def for_good(folder: Path) -> bool:
     """Whether the last attempt left a reason for which the next one would fail as well."""
-    try:
-        return not json.loads((folder / ERROR).read_text()).get("continues", False)
-    except (OSError, ValueError):
-        return False
+    left = jsonfile.found(folder / ERROR)
+    return left is not None and not left.get("continues", False)
+
+
+def _times(before: dict[str, Any]) -> int:
+    """How often a node was lost, by its setbacks.json; what says it in another way says nothing."""
+    times = before.get("times")
+    return times if isinstance(times, int) else 0

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from launch.claim import Claim
+from stages import jsonfile
 from stages.store import LOCK, LOCKLESS
 
 #: Whoever only asks whether a lock is held has it for a moment; so often, and after so many seconds, it is tried again.
@@ -55,7 +56,7 @@ def take(folder: Path, claim: Claim) -> Lock | None:
 def holder(folder: Path, claim: Claim | None = None) -> str | None:
     """Who took the lock of a node last, for a person; None if nobody did, or the holder of `claim` itself."""
     try:
-        job, name, *_ = (folder / LOCK).read_text(errors="replace").splitlines()
+        job, name, *_ = jsonfile.text(folder / LOCK, jsonfile.SMALL).splitlines()
     except (OSError, ValueError):
         return None
     if claim is not None and (job, name) == (claim.job or "", claim.holder):

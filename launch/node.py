@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages import jsonfile
+
 NODE = "node.json"
 
 
@@ -63,8 +65,9 @@ class NodeSpec:
 
 
 def read(folder: Path) -> NodeSpec:
-    """The node of a folder in the store."""
-    plain = json.loads((folder / NODE).read_text(encoding="utf-8"))
-    plain["inputs"] = {kind: InputSpec(**spec) for kind, spec in plain["inputs"].items()}
-    plain["continues"] = [(value, fingerprint) for value, fingerprint in plain["continues"]]
-    return NodeSpec(**plain)
+    """The node of a folder in the store.
+
+    Raises:
+        OSError, ValueError: it has none, or one that is spoilt.
+    """
+    return jsonfile.shaped(NodeSpec, folder / NODE)

@@ -12,7 +12,6 @@ that surely did not arrive is removed, for whoever comes next. No file has the U
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import socket
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 from launch import failure, webhook
 from launch.webhook import PATIENCE, Sending, Unsent, Unusable
+from stages import jsonfile
 from stages.store import Store
 
 STUDY = "study.json"
@@ -60,15 +60,16 @@ class Study:
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f".{STUDY}.{os.getpid()}"
-        draft.write_text(json.dumps(asdict(self), separators=(",", ":")))
-        os.replace(draft, folder / STUDY)
+        jsonfile.write(folder / STUDY, asdict(self), separators=(",", ":"))
 
 
 def read(folder: Path) -> Study:
-    """The study in the folder of a notice."""
-    plain = json.loads((folder / STUDY).read_text())
-    return Study(**{**plain, "nodes": [Member(**node) for node in plain["nodes"]]})
+    """The study in the folder of a notice.
+
+    Raises:
+        OSError, ValueError: it has none, or one that is spoilt.
+    """
+    return jsonfile.shaped(Study, folder / STUDY)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from stages import jsonfile
+
 ORDER = "order.json"
 
 
@@ -50,6 +52,9 @@ class Order:
 
 
 def read(folder: Path) -> Order:
-    """The order in a job's folder."""
-    plain = json.loads((folder / ORDER).read_text())
-    return Order(**{**plain, "tasks": [Task(**task) for task in plain["tasks"]]})
+    """The order in a job's folder.
+
+    Raises:
+        OSError, ValueError: it has none, or one that is spoilt.
+    """
+    return jsonfile.shaped(Order, folder / ORDER)

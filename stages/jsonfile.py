@@ -5,57 +5,142 @@ It is written whole or not at all, and never through a link.
 
 from __future__ import annotations
 
+import errno
+import functools
 import json
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from stages import spoilt
 
 #: Bytes of a file that is read, at most. The largest that are written list an artifact's files, or a study's nodes.
-LARGEST = 64 * 2**20
+LARGEST = 32 * 2**20
+#: Bytes of a file about one node, at most: its claim, its progress, why it failed.
+SMALL = 2**20
+#: Values of a JSON text, at most: `[],` repeated takes thirty times the memory of its bytes.
+VALUES = 2**21
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+Kind = TypeVar("Kind")
 
 
 class Spoilt(ValueError):
     """A file is there and holds no JSON: it is a link, a pipe, too large, cut short or nested without end."""
 
 
-def text(file: Path) -> str:
-    """The text of a file in UTF-8. A link is not followed, and what is no file is not waited for.
+def opened(file: Path) -> IO[bytes]:
+    """A regular file, opened to be read. A link is not followed, and what is no file is not waited for.
 
     Raises:
         FileNotFoundError: it is not there.
         OSError: it cannot be opened.
-        Spoilt: it is no regular file, has more than `LARGEST` bytes, or is no UTF-8.
+        Spoilt: it is no regular file.
     """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as stream:
-        seen = os.fstat(descriptor)
-        if not stat.S_ISREG(seen.st_mode):
-            raise Spoilt("it is no regular file")
-        if seen.st_size > LARGEST:
-            raise Spoilt(f"it has {seen.st_size} bytes, more than {LARGEST}")
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise Spoilt("it is a link" if error.errno == errno.ELOOP else "it is a socket") from None
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise Spoilt(f"it is {_KINDS.get(stat.S_IFMT(mode), 'no regular file')}")
+    return open(descriptor, "rb")
+
+
+def text(file: Path, most: int = LARGEST) -> str:
+    """The text of a file in UTF-8; see `opened` for what is no file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError: it cannot be opened.
+        Spoilt: it is no regular file, has more than `most` bytes, or is no UTF-8.
+    """
+    with opened(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
+            raise Spoilt(f"it has {size} bytes, more than {most}")
         try:
-            return stream.read(LARGEST).decode("utf-8")
+            return stream.read(most).decode("utf-8")
         except UnicodeDecodeError as error:
             raise Spoilt(str(error)) from None
 
 
-def read(file: Path) -> Any:
+def read(file: Path, most: int = LARGEST) -> Any:
     """The value that a file holds; see `text` for what it raises."""
-    return parse(text(file))
+    return parse(text(file, most))
 
 
 def parse(said: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        Spoilt: it is none, or nested too deeply.
+        Spoilt: it is none, nested too deeply, or of more than `VALUES` values.
     """
+    if len(said) > VALUES and said.count(",") + said.count("[") + said.count("{") > VALUES:
+        raise Spoilt(f"it has more than {VALUES} values")
     try:
         return json.loads(said)
     except (ValueError, RecursionError, MemoryError) as error:
         raise Spoilt(str(error) or type(error).__name__) from None
+
+
+def found(file: Path, most: int = SMALL) -> dict[str, Any] | None:
+    """The object in a file of a store; None if there is no such file, or it is spoilt, which is noted."""
+    try:
+        plain = read(file, most)
+    except (OSError, ValueError) as error:
+        spoilt.note(file, error)
+        return None
+    if not isinstance(plain, dict):
+        spoilt.note(file, f"it holds {_named(plain)}, not an object")
+        return None
+    return plain
+
+
+def shaped(kind: Callable[..., Kind], file: Path, most: int = LARGEST) -> Kind:
+    """The dataclass that a file holds. Fields of another version, which the class has not, are left out.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError: it cannot be opened.
+        Spoilt: it is no such file, or a field is missing, or of another type.
+    """
+    said = text(file, most)
+    try:
+        made: Kind = _adapter(kind).validate_json(said, strict=True)
+        return made
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise Spoilt(f"{place + ': ' if place else ''}{first['msg']}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise Spoilt(str(error) or type(error).__name__) from None
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _named(value: Any) -> str:
+    """What JSON calls a value."""
+    names = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
 def object_in(file: Path) -> dict[str, Any]:

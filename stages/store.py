@@ -147,7 +147,8 @@ class Store:
     def running(self, stage: str, fingerprint: str) -> bool | None:
         """Whether a worker holds the node's lock right now; None where there are no locks. Changes nothing."""
         try:
-            descriptor = os.open(self.job(stage, fingerprint) / LOCK, os.O_RDONLY)
+            file = self.job(stage, fingerprint) / LOCK
+            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return False
         try:
