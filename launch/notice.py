@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launch import failure, webhook
+from launch import escape, failure, webhook
 from launch.webhook import PATIENCE, Sending, Unsent, Unusable
 from stages import jsonfile
 from stages.store import Store
@@ -207,7 +207,7 @@ def _message(event: str, study: Study, found: Ends, reason: str) -> dict[str, An
     said = f"{node} failed: {reason}" if event == FAILURE else f"ended{f' ({reason})' if reason else ''}"
     host = socket.gethostname()
     return {
-        "text": _slack(f"{study.experiment}: {said}; {counts}, after {seconds} s on {host}. Next: {command}"),
+        "text": escape.message(f"{study.experiment}: {said}; {counts}, after {seconds} s on {host}. Next: {command}"),
         "event": event,
         "experiment": study.experiment,
         "node": node,
@@ -221,9 +221,3 @@ def _message(event: str, study: Study, found: Ends, reason: str) -> dict[str, An
         "user": getpass.getuser(),
         "command": command,
     }
-
-
-def _slack(text: str) -> str:
-    """A text in which nothing is a link or calls anybody, whoever has written its parts."""
-    plain = "".join(each if each.isprintable() else " " for each in text)
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import cause, sharing
+from launch.escape import visible
 from orchestrator import (
     benchmarks,
     browse,
@@ -48,7 +49,6 @@ from orchestrator import (
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
 from orchestrator.forecast import outlook, text, verdict
 from orchestrator.refusal import ConfigError, instead
-from orchestrator.visible import visible
 from stages import contract
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.pager import SystemPager
 
+from launch.escape import inline, visible
 from orchestrator import answers, names, page, plan, readable
 from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.graph import Graph, Node
 from orchestrator.refusal import ConfigError
-from orchestrator.visible import inline, visible
 
 #: Flags: only the problems that have a wrong answer; a page for a browser instead of lines.
 WRONG, HTML = "--wrong", "--html"

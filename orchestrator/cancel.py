@@ -25,6 +25,7 @@ from launch import claim as claims
 from launch import node as node_file
 from launch import order, queue
 from launch.claim import LEASE, Claim
+from launch.escape import inline
 from launch.queue import Queue, Unanswered
 from orchestrator import names, plan
 from orchestrator.command import DONE, FAILED, Command, Study
@@ -32,7 +33,6 @@ from orchestrator.graph import Graph, Node
 from orchestrator.names import full
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
-from orchestrator.visible import inline
 from stages.store import Store
 
 #: Seconds to wait until what was cancelled is over: Slurm lets a job save for KillWait seconds, 30 by default.

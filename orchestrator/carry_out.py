@@ -14,6 +14,7 @@ from dataclasses import replace
 from launch import lock as locks
 from launch import sharing
 from launch.claim import LEASE
+from launch.escape import inline
 from orchestrator import (
     follow,
     live,
@@ -33,7 +34,6 @@ from orchestrator import (
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
-from orchestrator.visible import inline
 from stages.store import Store
 
 

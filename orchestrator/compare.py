@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launch.escape import inline, visible
 from orchestrator import answers, comparison, estimate, pair_page, readable, side, tables, view
 from orchestrator.answers import Answer, Problem
 from orchestrator.command import DONE, FAILED, Command, Study
@@ -25,7 +26,6 @@ from orchestrator.comparison import Comparison
 from orchestrator.flips import Moved
 from orchestrator.pooling import Change
 from orchestrator.tables import MISSING
-from orchestrator.visible import inline, visible
 
 #: Flag: a page for a browser beside the lines.
 HTML = "--html"

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from launch.escape import inline
 from orchestrator import names
 from orchestrator.hint import Hint
 from orchestrator.plan import STATES, Entry
 from orchestrator.tree import Branch
-from orchestrator.visible import inline
 from stages import jsonfile
 from stages.store import PROGRESS, Store
 

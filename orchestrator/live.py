@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from launch.escape import inline
 from orchestrator import drawing, hint, learned, plan, tree, view
 from orchestrator.command import Command, Study
 from orchestrator.drawing import Drawing, Facts
@@ -20,7 +21,6 @@ from orchestrator.graph import Node
 from orchestrator.names import full
 from orchestrator.plan import Entry
 from orchestrator.run import Run
-from orchestrator.visible import inline
 from orchestrator.watch import Changes
 
 #: Seconds between two drawings of a run here, between two looks at the store for it, and between two estimates of the

@@ -16,12 +16,12 @@ from typing import IO
 from launch import claim as claims
 from launch import order, standing
 from launch.claim import Claim
+from launch.escape import inline
 from orchestrator import names, plan
 from orchestrator.batch import batches
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.graph import Graph, Node
 from orchestrator.printed import Printed
-from orchestrator.visible import inline
 from stages.store import Store
 
 #: Seconds between two looks at a log that is followed, and between two at whether its node is still in flight.

@@ -16,10 +16,10 @@ from typing import Any
 
 import jinja2
 
+from launch.escape import inline
 from orchestrator import answers, names, readable
 from orchestrator.answers import Answer, Problem
 from orchestrator.graph import Node
-from orchestrator.visible import inline
 
 #: The template, its style sheet and its script.
 _PARTS = Path(__file__).parent / "inspection"

@@ -7,7 +7,7 @@ import io
 import re
 from typing import IO
 
-from orchestrator.visible import visible
+from launch.escape import visible
 
 #: Colours and weights of letters, which libraries print.
 _COLOURS = re.compile(r"\x1b\[[\d;:]*m")

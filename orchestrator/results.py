@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from launch.escape import inline
 from orchestrator import (
     averages,
     claims,
@@ -34,7 +35,6 @@ from orchestrator.report import Score, Scores, Table
 from orchestrator.solved import Solved
 from orchestrator.tables import MISSING
 from orchestrator.view import escape, escape_lines
-from orchestrator.visible import inline
 
 #: Diagnoses side by side in one table.
 ABREAST = 6

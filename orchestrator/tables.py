@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from launch.escape import markdown, values
 from orchestrator.view import escape
-from orchestrator.visible import inline
 
 #: Shown where there is nothing yet.
 MISSING = "-"
@@ -22,18 +21,16 @@ Value = str | int | float | None
 
 def write_markdown(file: Path, head: Sequence[str], lines: Iterable[Sequence[str]], names: int = 1) -> Path:
     """Write lines whose first cells, so many, are names."""
-    every = [head, [*["---"] * names, *["---:"] * (len(head) - names)], *lines]
-    rows = (" | ".join(inline(cell).replace("|", "\\|") for cell in line) for line in every)
-    file.write_text("".join(f"| {row} |\n" for row in rows), encoding="utf-8")
+    rule = [*["---"] * names, *["---:"] * (len(head) - names)]
+    rows = [[*map(markdown, head)], rule, *([*map(markdown, line)] for line in lines)]
+    file.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
     return file
 
 
 def write_csv(file: Path, head: Sequence[str], rows: Iterable[Mapping[str, Value]]) -> Path:
     """Write rows by the names of their columns; what a row does not have is empty."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, head)
-        writer.writeheader()
-        writer.writerows(rows)
+    lines = ([row.get(name) for name in head] for row in rows)
+    file.write_text(values([head, *lines]), encoding="utf-8", newline="")
     return file
 
 

@@ -12,11 +12,11 @@ from rich.filesize import decimal
 from rich.markup import escape as markup
 from rich.table import Table as RichTable
 
+from launch.escape import inline, visible
 from orchestrator.finding import Finding
 from orchestrator.graph import Graph
 from orchestrator.plan import Entry, counts
 from orchestrator.submit import Submitted
-from orchestrator.visible import inline, visible
 from orchestrator.why import Answer
 
 if TYPE_CHECKING:

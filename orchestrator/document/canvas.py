@@ -13,8 +13,8 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
+from launch.escape import inline
 from orchestrator.document.blocks import Figure
-from orchestrator.visible import inline
 
 #: What a page may exchange: text and axes, and grids.
 INK, LINE, PAPER = "#1b1b1f", "#c9c9d3", "#ffffff"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from launch.escape import values
 from orchestrator import page
 from orchestrator.document import html, latex, markdown
 from orchestrator.document.blocks import Document, Table
@@ -45,17 +44,17 @@ def _values(table: Table) -> str:
     A number without a value, such as one of a table that was made elsewhere, is its text.
     """
     erring = {n for row in table.rows for n, cell in enumerate(row.cells) if cell.error is not None}
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream)
-    writer.writerow([name for n, head in enumerate(table.head) for name in (head, f"{head} se")[: 1 + (n in erring)]])
+    lines: list[list[str | float | None]] = [
+        [name for n, head in enumerate(table.head) for name in (head, f"{head} se")[: 1 + (n in erring)]]
+    ]
     for row in table.rows:
         line: list[str | float | None] = []
         for n, cell in enumerate(row.cells):
             shown = row.name if n == 0 and row.name else f"{cell.text} {cell.behind}".strip()
             line.append(cell.value if cell.value is not None else None if cell.text == "–" else shown)
             line += [cell.error] if n in erring else []
-        writer.writerow(line)
-    return stream.getvalue()
+        lines.append(line)
+    return values(lines)
 
 
 def _put(file: Path, content: bytes) -> Path:

@@ -13,10 +13,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from launch.escape import visible
 from orchestrator import page
 from orchestrator.document import canvas
 from orchestrator.document.blocks import Document
-from orchestrator.visible import visible
 
 #: The template and its style sheet.
 _PARTS = Path(__file__).parent / "layout"

@@ -4,35 +4,8 @@ from __future__ import annotations
 
 import re
 
+from launch.escape import latex as escaped
 from orchestrator.document.blocks import Cell, Row, Table
-from orchestrator.visible import inline
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "→": r"$\to$",
-    "α": r"$\alpha$",
-    "ρ": r"$\rho$",
-    "τ": r"$\tau$",
-    "×": r"$\times$",
-    "✓": r"$\checkmark$",
-    "✗": r"$\times$",
-    "…": r"\ldots{}",
-    "·": r"$\cdot$",
-}
 
 
 def render(table: Table) -> str:
@@ -55,11 +28,6 @@ def render(table: Table) -> str:
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def escaped(text: str) -> str:
-    """A text of which nothing is a command."""
-    return "".join(_SPECIAL.get(each, each) for each in inline(text))
 
 
 def _row(row: Row) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterator
 
+from launch.escape import inline
+from launch.escape import markdown as escaped
 from orchestrator.document.blocks import (
     Block,
     Cell,
@@ -18,10 +18,6 @@ from orchestrator.document.blocks import (
     Paragraph,
     Table,
 )
-from orchestrator.visible import inline
-
-#: What Markdown, or HTML in it, would read as markup.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]|#~$])")
 
 
 def render(document: Document) -> str:
@@ -35,12 +31,6 @@ def render(document: Document) -> str:
         for block in section.blocks:
             lines += _block(block)
     return "\n".join(lines).rstrip("\n") + "\n"
-
-
-def escaped(text: str) -> str:
-    """A text on one line, of which nothing is markup."""
-    plain = inline(" ".join(text.split("\n")))
-    return _SPECIAL.sub(r"\\\1", html.escape(plain, quote=False))
 
 
 def table(found: Table) -> str:

@@ -1,7 +1,7 @@
 "use strict";
 // Texts of others as nodes: everything of theirs becomes a text node, never markup.
 const WORDS = { wrong: "✗ wrong", error: "! error", unparsed: "? no answer found", right: "✓ right" };
-// As in orchestrator/visible.py: what controls, directs or separates is shown by its number.
+// As in launch/escape.py: what controls, directs or separates is shown by its number.
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}]/gu;
 let pattern = null;
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launch.escape import visible
 from orchestrator import browse
 from orchestrator.__main__ import main
 from orchestrator.answers import Answer, Problem
 from orchestrator.graph import Graph, Node
 from orchestrator.refusal import ConfigError
-from orchestrator.visible import visible
 from stages import artifact, evaluate
 from stages.identity import identity
 from stages.store import Store

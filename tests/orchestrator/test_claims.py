@@ -255,7 +255,7 @@ def test_the_report_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     with made.report("claims.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
     assert (row["verdict"], float(row["estimate"]), row["seeds"], row["seeds_wanted"]) == ("cannot tell", -50, "2", "3")
-    assert made.report("claims.md").read_text().startswith("| claim | verdict | estimate [95 % interval] | paper |")
+    assert made.report("claims.md").read_text().startswith("| claim | verdict | estimate \\[95 % interval\\] | paper |")
 
 
 def test_a_term_names_one_place() -> None:

@@ -163,7 +163,7 @@ def test_the_table_says_in_words_where_an_interval_excludes_0(
     assert "+58.3 [+22.5, +94.2] higher" in printed and "higher, lower: the interval excludes 0" in printed
     assert f"error: {found.errors[0]}" in printed
     markdown = made.report("differences.md").read_text()
-    assert "| sums | +58.3 [+22.5, +94.2] higher | - |\n" in markdown
+    assert r"| sums | +58.3 \[+22.5, +94.2\] higher | - |" in markdown
 
 
 def test_an_artifact_that_does_not_say_its_problems_is_an_error_in_the_report(tmp_path: Path) -> None:

@@ -9,4 +9,4 @@ from orchestrator import tables
 
 def test_a_name_ends_no_cell_and_no_line(tmp_path: Path) -> None:
     file = tables.write_markdown(tmp_path / "table.md", ["variant", "a|b"], [["x\ny\x1b[1m|", "1.0"]])
-    assert file.read_text() == "| variant | a\\|b |\n| --- | ---: |\n| x<U+000A>y<U+001B>[1m\\| | 1.0 |\n"
+    assert file.read_text() == "| variant | a\\|b |\n| --- | ---: |\n| x y&lt;U+001B&gt;\\[1m\\| | 1.0 |\n"
