@@ -32,6 +32,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     positions: int
     capacity: int
 
+    def __repr__(self) -> str:
+        """Without the key, wherever it is printed."""
+        return f"{type(self).__name__}({self.host}:{self.port})"
+
 
 def write(place: Path, address: Address) -> None:
     """Write it down, whole or not at all, for the owner alone."""

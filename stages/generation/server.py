@@ -32,18 +32,14 @@ from typing import Any
 from stages import lifeline
 from stages.contract import Input, Lost, Resources, StageError
 from stages.generation import address as addresses
-from stages.generation import wire
 from stages.generation.address import LOOPBACK, Address
+from stages.generation.door import BACKLOG, Door
 from stages.generation.engine import Engine, load
 from stages.generation.served import LOOK
-from stages.generation.wire import Alive, Ask, Finished, Forget, Message, Refused, Reload, Wire
+from stages.generation.wire import BEAT, Alive, Ask, Finished, Forget, Message, Refused, Reload, Wire
 
-#: Seconds between two signs of life of a server that is working.
-BEAT = 2.0
-#: Peers that may be showing that they know the key at the same time; the next ones wait in the socket's queue.
-GREETED = 32
-#: Connections that the kernel keeps until they are taken.
-BACKLOG = 128
+#: Characters of a reason that a client is told, at most.
+_REASON = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,33 +127,13 @@ def serve(opening: Opening, place: Path, patience: float, ip: str = LOOPBACK) ->
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     with socket.create_server((ip, 0), family=family, backlog=BACKLOG) as listener:
         arrived: deque[Wire] = deque()
-        threading.Thread(target=_accept, args=(listener, key, arrived), daemon=True).start()
+        Door(listener, key, arrived).open()
         where = {"host": socket.gethostname(), "ip": ip, "port": listener.getsockname()[1]}
         addresses.write(place, Address(**where, key=key, positions=engine.positions, capacity=engine.capacity))
         try:
             _Desk(engine, arrived, patience).work()
         finally:
             place.unlink(missing_ok=True)
-
-
-def _accept(listener: socket.socket, key: bytes, arrived: deque[Wire]) -> None:
-    """Take whoever knows the key. A peer that says nothing, or says it slowly, keeps nobody else waiting."""
-    free = threading.Semaphore(GREETED)
-
-    def greet(peer: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # not one of ours
-            arrived.append(wire.answer(peer, key))
-        free.release()
-
-    while True:
-        free.acquire()
-        try:
-            peer, _ = listener.accept()
-        except OSError:  # somebody who hung up; or the end of the listener
-            free.release()
-            time.sleep(LOOK)
-            continue
-        threading.Thread(target=greet, args=(peer,), daemon=True).start()
 
 
 class _Desk:
@@ -209,11 +185,17 @@ class _Desk:
                 self._engine.reload(Path(message.folder))
                 self._tell(client, message)
             except Exception as error:  # whatever a library raises for files that it cannot read
-                self._tell(client, Refused(f"the engine cannot take the weights in {message.folder}: {error}"))
+                self._refuse(client, f"the engine cannot take the weights in {message.folder}: {error}")
         elif isinstance(message, Ask):
             number = next(self._numbers)
-            self._inside[number] = client, message.key
-            self._engine.add(number, message.prompt, message.sampling)
+            try:
+                self._engine.add(number, message.prompt, message.sampling)
+                self._inside[number] = client, message.key
+            except Exception as error:  # of a prompt that it has no room, or no tokens, for
+                self._refuse(client, f"the engine cannot take a prompt of {len(message.prompt)} tokens: {error}")
+
+    def _refuse(self, client: Wire, why: str) -> None:
+        self._tell(client, Refused(why[:_REASON]))
 
     def _beat(self) -> None:
         if time.monotonic() - self._beaten > BEAT:

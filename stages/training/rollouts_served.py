@@ -50,7 +50,8 @@ class Served(Rollouts):
             own = Server(opening(self._config, self._context), self._place, devices, self._patience)
             self._server = self._ends.enter_context(own)
         heard = partial(self._beat, "rollout")
-        self._served = served.connect(self._place, self._patience, check=self._check, heard=heard)
+        tokens = self._policy.config.vocab_size
+        self._served = served.connect(self._place, self._patience, tokens=tokens, check=self._check, heard=heard)
         self._ends.callback(self._served.close)
         return self
 

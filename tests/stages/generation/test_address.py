@@ -55,7 +55,7 @@ def test_nobody_connects_to_an_address_that_others_could_have_planted(tmp_path: 
     assert callable(plant)
     plant(place)
     with pytest.raises(Lost, match="place"):
-        connect(place, 1)
+        connect(place, 1, tokens=300)
 
 
 def test_the_way_to_this_machine_is_loopback() -> None:

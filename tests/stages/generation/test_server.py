@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pickle
 import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stages.contract import Lost, Resources, StageError
@@ -23,6 +26,8 @@ pytestmark = pytest.mark.slow
 
 SAMPLING = Sampling(n=2, temperature=1.0, top_p=1.0, max_new_tokens=6, seed=0)
 PROMPTS = [[5, 6, 7], [8, 9], [10, 11, 12, 13]]
+#: Rows of the embedding of every tiny model.
+TOKENS = 300
 #: Seconds for a server of a tiny model to be ready, on a busy machine.
 PATIENCE = 120
 
@@ -52,7 +57,7 @@ def served(folder: Path, place: Path) -> Iterator[Server]:
 
 
 def test_clients_get_what_a_local_engine_gives(folder: Path, place: Path, served: Server) -> None:
-    one, two = (connect(place, PATIENCE, check=served.check) for _ in range(2))
+    one, two = (connect(place, PATIENCE, tokens=TOKENS, check=served.check) for _ in range(2))
     local = load(tiny_models.source(folder / "base"), engine="transformers", dtype="float32", resources=Resources())
     assert (one.positions, one.capacity) == (local.positions, 4)
     for key, prompt in enumerate(PROMPTS):  # both are at work at the same time
@@ -64,7 +69,7 @@ def test_clients_get_what_a_local_engine_gives(folder: Path, place: Path, served
 
 
 def test_new_weights_are_those_that_it_generates_with(folder: Path, place: Path, served: Server) -> None:
-    engine = connect(place, PATIENCE, check=served.check)
+    engine = connect(place, PATIENCE, tokens=TOKENS, check=served.check)
     before = engine.generate(PROMPTS, SAMPLING)
     engine.reload(folder / "sft")
     sft = load(tiny_models.source(folder / "sft"), engine="transformers", dtype="float32", resources=Resources())
@@ -77,7 +82,7 @@ def test_new_weights_are_those_that_it_generates_with(folder: Path, place: Path,
 
 
 def test_what_is_given_up_is_not_told_later(place: Path, served: Server) -> None:
-    engine = connect(place, PATIENCE, check=served.check)
+    engine = connect(place, PATIENCE, tokens=TOKENS, check=served.check)
     engine.add(0, PROMPTS[0], SAMPLING)
     engine.abort()
     assert engine.unfinished == 0
@@ -86,7 +91,7 @@ def test_what_is_given_up_is_not_told_later(place: Path, served: Server) -> None
 
 
 def test_a_server_that_is_killed_is_noticed_at_once(place: Path, served: Server) -> None:
-    engine = connect(place, PATIENCE, check=served.check)
+    engine = connect(place, PATIENCE, tokens=TOKENS, check=served.check)
     served._process.kill()
     started = time.monotonic()
     with pytest.raises(Lost, match="the rollout server on .* is lost"):
@@ -99,8 +104,8 @@ def test_a_server_that_is_killed_is_noticed_at_once(place: Path, served: Server)
 def test_a_server_that_hangs_is_given_up_after_the_patience(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "hangs.json"
     with Server(opening(folder), place, "", PATIENCE) as served:
-        waiting = connect(place, PATIENCE, check=served.check)
-        engine = connect(place, 2, check=served.check)
+        waiting = connect(place, PATIENCE, tokens=TOKENS, check=served.check)
+        engine = connect(place, 2, tokens=TOKENS, check=served.check)
         assert served._process.pid is not None
         os.kill(served._process.pid, signal.SIGSTOP)
         with pytest.raises(Lost, match="it has said nothing for 2 s"):
@@ -108,39 +113,49 @@ def test_a_server_that_hangs_is_given_up_after_the_patience(folder: Path, tmp_pa
         waiting.close()
 
 
-def test_who_does_not_know_the_key_is_not_served(place: Path, served: Server) -> None:
-    engine = connect(place, PATIENCE, check=served.check)
+def test_who_does_not_know_the_key_is_not_served_and_nobody_sees_it(
+    place: Path, served: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = connect(place, PATIENCE, tokens=TOKENS, check=served.check)
     given = address.read(place)
     assert given.ip == "127.0.0.1"  # nobody on another machine can even try
     with pytest.raises(OSError, match="no handshake"):
         wire.call(given.ip, given.port, b"guessed")
     assert len(engine.generate(PROMPTS, SAMPLING)) == 3
+    process = psutil.Process(served._process.pid)
+    shown = " ".join([*process.cmdline(), *process.environ().values(), *capfd.readouterr(), repr(given)])
+    forms = (given.key.hex(), base64.b64encode(given.key).decode(), repr(given.key)[2:-1])
+    assert not [form for form in forms if form in shown]
 
 
 def test_peers_that_say_nothing_keep_nobody_waiting(place: Path, served: Server) -> None:
-    connect(place, PATIENCE, check=served.check)
+    connect(place, PATIENCE, tokens=TOKENS, check=served.check)
     given = address.read(place)
     silent = [socket.create_connection((given.ip, given.port)) for _ in range(8)]
     silent[0].sendall(b"\x00")  # the beginning of a message
-    engine = connect(place, PATIENCE, check=served.check)
+    engine = connect(place, PATIENCE, tokens=TOKENS, check=served.check)
     assert len(engine.generate(PROMPTS, SAMPLING)) == 3
     for each in silent:
         each.close()
 
 
-def test_a_client_that_sends_what_is_no_message_is_dropped(place: Path, served: Server) -> None:
-    engine = connect(place, PATIENCE, check=served.check)
+def test_a_client_that_sends_nonsense_or_asks_for_the_impossible_is_alone_in_that(place: Path, served: Server) -> None:
+    engine, other = (connect(place, PATIENCE, tokens=TOKENS, check=served.check) for _ in range(2))
     given = address.read(place)
-    for nonsense in (b"", b"nonsense", pickle.dumps(PROMPTS)):
-        other = wire.call(given.ip, given.port, given.key)
-        other._connection.send_bytes(nonsense)
+    for nonsense in (b"", b"nonsense", pickle.dumps(PROMPTS), b"\x81\xa1q" + b"\x91" * 1_000_000):
+        stranger = wire.call(given.ip, given.port, given.key)
+        stranger._peer.sendall(wire._HEAD.pack(len(nonsense), wire._tag(stranger._ours, 0, nonsense)) + nonsense)
         with pytest.raises((EOFError, OSError)):
-            other.receive()
+            stranger.receive()
+    with pytest.raises(
+        StageError, match=r"rollout server on .*:\d+: the engine cannot take a prompt of 2 tokens: vLLM"
+    ):
+        other.generate([[5, 6]], replace(SAMPLING, logprobs=True))
     assert len(engine.generate(PROMPTS, SAMPLING)) == 3
 
 
 def test_it_ends_with_its_last_client(place: Path, served: Server) -> None:
-    one, two = (connect(place, PATIENCE, check=served.check) for _ in range(2))
+    one, two = (connect(place, PATIENCE, tokens=TOKENS, check=served.check) for _ in range(2))
     one.close()
     assert len(two.generate(PROMPTS, SAMPLING)) == 3
     two.close()
@@ -156,12 +171,12 @@ def test_a_server_that_cannot_open_its_engine_says_why(folder: Path, place: Path
         Server(wrong, place, "", PATIENCE) as served,
         pytest.raises(Lost, match="no config.json; it belongs beside the weights"),
     ):
-        connect(place, PATIENCE, check=served.check)
+        connect(place, PATIENCE, tokens=TOKENS, check=served.check)
 
 
 def test_a_server_that_never_comes_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(Lost, match="no rollout server is ready at .* after 0.3 s"):
-        connect(tmp_path / "nowhere.json", 0.3)
+        connect(tmp_path / "nowhere.json", 0.3, tokens=TOKENS)
 
 
 def test_nobody_comes(folder: Path, place: Path) -> None:
