@@ -17,6 +17,7 @@ import errno
 import fcntl
 import os
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -69,22 +70,43 @@ def stamp(seen: os.stat_result) -> str:
 
 @dataclass
 class _Listing:
-    """The folder of a stage at one look: what is published, by the end of its name, and what is being worked on."""
+    """The folder of a stage at one look: what is published, by the end of its name, and what is being worked on.
+
+    `closed`: this user may not list it.
+    """
 
     published: dict[str, list[str]] = field(default_factory=dict)
     jobs: set[str] = field(default_factory=set)
+    closed: bool = False
 
 
 class Store:
-    """A store at `root`. Listings are read once; `refresh` forgets them."""
+    """A store at `root`. Listings are read once; `refresh` forgets them.
 
-    def __init__(self, root: Path) -> None:
+    What is published in a store of `reads` counts as published here, if it is not at `root`. It is read where it lies,
+    and nothing is written there: what its records say is remembered by the `reader`, the store at `root`.
+    """
+
+    def __init__(self, root: Path, reads: Iterable[Path] = (), *, reader: Store | None = None) -> None:
         self.root = root
+        self.reads = [Store(each, reader=self) for each in reads]
+        self._reader = reader
         self._listings: dict[str, _Listing] = {}
 
     def refresh(self) -> None:
         """Look at the disk again from now on."""
-        self._listings.clear()
+        for each in (self, *self.reads):
+            each._listings.clear()
+
+    @property
+    def closed(self) -> list[Path]:
+        """Folders of stages, of those that were looked at, that this user may not list."""
+        return [
+            each.root / stage
+            for each in (self, *self.reads)
+            for stage, listing in each._listings.items()
+            if listing.closed
+        ]
 
     def remember(self) -> None:
         """Keep what valid records say, so that the next plan need not read those again that have not changed."""
@@ -92,10 +114,8 @@ class Store:
 
     def find(self, stage: str, fingerprint: str) -> Path | None:
         """The folder of the published artifact with this fingerprint, or None."""
-        for name in self._listing(stage).published.get(fingerprint[:10], ()):
-            if self._fingerprint(f"{stage}/{name}") == fingerprint:
-                return self.root / stage / name
-        return None
+        found = self._found(stage, fingerprint)
+        return None if found is None else found[0].root / found[1]
 
     def record(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
         """The record of the published artifact with this fingerprint, or None."""
@@ -104,8 +124,8 @@ class Store:
 
     def code(self, stage: str, fingerprint: str) -> str | None:
         """The digest of the code that made a published artifact; None if its record has none."""
-        found = self.find(stage, fingerprint)
-        said = None if found is None else self._said(f"{stage}/{found.name}")
+        found = self._found(stage, fingerprint)
+        said = None if found is None else found[0]._said(found[1])
         code: str | None = None if said is None else said["code"]
         return code
 
@@ -161,7 +181,15 @@ class Store:
 
     @cached_property
     def _records(self) -> Memory:
-        return Memory(self.root / RECORDS)
+        return Memory(self.root / RECORDS) if self._reader is None else self._reader._records
+
+    def _found(self, stage: str, fingerprint: str) -> tuple[Store, str] | None:
+        """The store that has a published artifact, and the artifact's folder in it."""
+        for store in (self, *self.reads):
+            for name in store._listing(stage).published.get(fingerprint[:10], ()):
+                if store._fingerprint(f"{stage}/{name}") == fingerprint:
+                    return store, f"{stage}/{name}"
+        return None
 
     def _fingerprint(self, folder: str) -> str | None:
         """The fingerprint of the artifact in a folder of the store, None if it has no valid record."""
@@ -176,7 +204,7 @@ class Store:
         """
         place = f"{self.root}/{folder}"
         try:
-            key = f"{folder}:{stamp(os.stat(f'{place}/{artifact.RECORD}'))}"
+            key = f"{folder if self._reader is None else place}:{stamp(os.stat(f'{place}/{artifact.RECORD}'))}"
         except OSError:
             return None
         known = self._records.get(key)
@@ -195,12 +223,22 @@ class Store:
         if stage not in self._listings:
             self._listings[stage] = listing = _Listing()
             folder = self.root / stage
-            for entry in os.scandir(folder) if folder.is_dir() else ():
+            for entry in self._entries(stage, listing):
                 if entry.name.startswith("."):
                     listing.jobs.add(entry.name)
                 elif entry.is_dir():
                     listing.published.setdefault(entry.name[-10:], []).append(entry.name)
         return self._listings[stage]
+
+    def _entries(self, stage: str, listing: _Listing) -> Iterator[os.DirEntry[str]]:
+        """What lies in the folder of a stage; nothing if there is none, or none that this user may list."""
+        try:
+            with os.scandir(self.root / stage) as entries:
+                yield from entries
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except PermissionError:
+            listing.closed = True
 
 
 def _is_said(known: Any) -> bool:
