@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stages import jsonfile
+from stages.store import Store
 
 NODE = "node.json"
 
@@ -44,6 +45,7 @@ class NodeSpec:
         continues: smaller nodes of the same recipe this one may continue from, as (value, fingerprint), nearest first.
         resources: the fields of `stages.contract.Resources`.
         tracking: what `launch.tracking` is told of the node's run in W&B; None: it has none.
+        reads: the roots of the stores of others, where an input may be that `store` does not have.
     """
 
     store: str
@@ -55,12 +57,21 @@ class NodeSpec:
     continues: list[tuple[int, str]]
     resources: dict[str, Any]
     tracking: dict[str, Any] | None = None
+    reads: list[str] = field(default_factory=list)
+
+    @property
+    def inputs_from(self) -> Store:
+        """Where its inputs are."""
+        return Store(Path(self.store), map(Path, self.reads))
 
     def write(self, folder: Path) -> None:
         """Write `folder/node.json`, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f"{NODE}.{os.getpid()}"
-        draft.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False), encoding="utf-8")
+        plain = {
+            key: value for key, value in asdict(self).items() if key != "reads" or value
+        }  # as earlier code reads it
+        draft.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
         os.replace(draft, folder / NODE)
 
 

@@ -50,17 +50,21 @@ class Member:
 class Study:
     """What a notice is about. `words` are those of a command line about it, behind the verb; `started` as `time.time`.
 
-    `nodes` are in the order of the plan: what is needed comes before what needs it.
+    `nodes` are in the order of the plan: what is needed comes before what needs it. `reads` are the roots of the stores
+    of others whose artifacts count.
     """
 
     experiment: str
     words: str
     nodes: list[Member]
     started: float = field(default_factory=time.time)
+    reads: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        jsonfile.write(folder / STUDY, asdict(self), separators=(",", ":"))
+        # Without what nobody uses, as earlier code reads it.
+        plain = {key: value for key, value in asdict(self).items() if key != "reads" or value}
+        jsonfile.write(folder / STUDY, plain, separators=(",", ":"))
 
 
 def read(folder: Path) -> Study:
@@ -175,7 +179,7 @@ class Lookout:
     def look(self, node: Path) -> None:
         """Say what there is to say now that this node, by its folder, has ended. Nothing here fails the job."""
         for folder, study in self._of(node.name.removeprefix(".")) if self._wanted else ():
-            Notice(folder, study, self._sending).look(self._store)
+            Notice(folder, study, self._sending).look(Store(self._store.root, map(Path, study.reads)))
 
     def finish(self) -> None:
         """Wait for what is being sent."""

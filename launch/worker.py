@@ -219,15 +219,15 @@ def _run_stage(
     """Verify what the stage needs, and run it, or serve those that do."""
     meeting = post.meeting
     serves = meeting.rank >= meeting.world
-    store = Store(Path(spec.store))
+    inputs_from = spec.inputs_from
     context = Context(
-        inputs={kind: _resolve(kind, given, store) for kind, given in spec.inputs.items()},
+        inputs={kind: _resolve(kind, given, inputs_from) for kind, given in spec.inputs.items()},
         work=folder / WORK,
         output=folder / OUT,
         resources=Resources(**spec.resources),
         progress=Progress(folder / PROGRESS),
         log=run.row,
-        continues=predecessors.find(spec, store),
+        continues=predecessors.find(spec, Store(Path(spec.store))),
         shared=shared,
         stopping=post.stopping,
         abandon=lambda message: _abandon(folder, message, post),
@@ -269,7 +269,8 @@ def _resolve(kind: str, given: InputSpec, store: Store) -> Input:
         assert given.stage is not None
         path = store.find(given.stage, given.artifact)
         if path is None:
-            raise Missing(f"input {kind}: {given.stage} {given.artifact[:10]} has no valid record in {store.root}")
+            where = " or ".join(str(each.root) for each in (store, *store.reads))
+            raise Missing(f"input {kind}: {given.stage} {given.artifact[:10]} has no valid record in {where}")
         if given.reading.get("file"):
             rows.inside(path, given.reading["file"])
     elif path is not None and not path.exists():

@@ -236,7 +236,7 @@ def _study(members: list[sweep.Member]) -> Study:
     merged, graph = sweep.merge(members)
     if long := list(names.too_long(merged.name, graph)):
         raise ConfigError(long)
-    store = place.store(merged.store)
+    store = place.store(merged.store, merged.reads)
     sharing.join(store.root)
     return Study(merged, graph, store)
 
@@ -272,7 +272,7 @@ def _sweep(command: Command) -> int:
         return FAILED
     if found is not None:
         study = _study(members)
-        file = study.store.reports(study.experiment.name) / config.RESULTS
+        file = study.reports / config.RESULTS
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(found, encoding="utf-8")
         results.show(study, command.as_json, command.line)

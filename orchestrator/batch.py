@@ -46,6 +46,7 @@ def prepare(node: Node, graph: Graph, store: Store, needs: Allocation, tracking:
         continues=graph.shorter(node),
         resources=asdict(needs.seen),
         tracking=tracking,
+        reads=[str(each.root) for each in store.reads],
     ).write(folder)
     return folder
 
@@ -53,5 +54,6 @@ def prepare(node: Node, graph: Graph, store: Store, needs: Allocation, tracking:
 def tidy(entries: Iterable[Entry], store: Store) -> None:
     """Remove what a worker leaves that is killed between publishing its node and removing the node's folder."""
     for entry in entries:
-        if entry.state == "done" and store.unfinished(entry.node.stage, entry.node.fingerprint):
+        here = entry.state == "done" and entry.path.is_relative_to(store.root)
+        if here and store.unfinished(entry.node.stage, entry.node.fingerprint):
             shutil.rmtree(store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)

@@ -93,7 +93,7 @@ def evaluation(name: str, graph: Graph) -> Node:
 def page_file(study: Study, node: Node, *, only_wrong: bool) -> Path:
     """Where the page of an evaluation is written."""
     name = study.store.final(node.stage, node.label, node.fingerprint).name
-    return study.store.reports(study.experiment.name) / f"{name}{'-wrong' if only_wrong else ''}.html"
+    return study.reports / f"{name}{'-wrong' if only_wrong else ''}.html"
 
 
 def sum_up(shown: Sequence[Problem], total: int) -> str:

@@ -22,6 +22,7 @@ from orchestrator import (
     names,
     notes,
     notify,
+    permission,
     plan,
     results,
     retry,
@@ -42,11 +43,26 @@ def verb(study: Study, command: Command) -> int:
     unresolved = [source.unresolved for source in study.graph.sources.values() if source.unresolved]
     if unresolved:
         raise ConfigError(map(str, unresolved))
+    if permission.unwritable(study.store.root) is not None:
+        return _show_done(study, command)
     with _writable(study.store):
         entries = plan.make(study.graph, study.store)
         _check_ahead(entries, study)
     runs.record(study.experiment.name, command.overrides, study.graph, study.store)
     return _carry_out(study, entries, command)
+
+
+def _show_done(study: Study, command: Command) -> int:
+    """Show the results in a store that cannot be written, if everything is there.
+
+    Raises:
+        ConfigError: something is not, and cannot be made there.
+    """
+    left = permission.left(plan.make(study.graph, study.store), study.store)
+    if left is not None:
+        raise ConfigError([left])
+    results.show(study, command.as_json, command.line)
+    return DONE
 
 
 def retry_verb(study: Study, command: Command) -> int:
@@ -169,6 +185,8 @@ def _writable(store: Store) -> Iterator[None]:
 
 def _check_writable(store: Store) -> None:
     """Refuse a store that cannot be written."""
+    if (refused := permission.unwritable(store.root)) is not None:
+        raise ConfigError([refused])
     try:
         store.root.mkdir(parents=True, exist_ok=True)
         sharing.join(store.root)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from launch.job import Cluster
+from orchestrator import permission
 from orchestrator.experiment import Experiment
 from orchestrator.graph import Graph
 from stages.store import Store
@@ -27,6 +29,15 @@ class Study:
     @property
     def cluster(self) -> Cluster:
         return self.experiment.cluster
+
+    @property
+    def reports(self) -> Path:
+        """The folder of what is shown in files: of `reports=`, else of the store, or below the working folder where
+        nothing can be written there."""
+        if self.experiment.reports is not None:
+            return Path(self.experiment.reports).expanduser().absolute() / self.experiment.name
+        own = self.store.reports(self.experiment.name)
+        return own if permission.unwritable(own) is None else Path("reports").absolute() / self.experiment.name
 
 
 @dataclass(frozen=True)

@@ -203,4 +203,4 @@ def _telling(problem: Problem, right: bool) -> Answer:
 
 def _page_file(study: Study, command: Command) -> Path:
     plain = "-".join(re.sub(r"[^A-Za-z0-9.+_=@-]", "_", str(name)) for name in (command.node, command.other))
-    return study.store.reports(study.experiment.name) / f"compare-{plain[:150]}.html"
+    return study.reports / f"compare-{plain[:150]}.html"

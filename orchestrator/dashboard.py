@@ -68,8 +68,15 @@ def _show(
 def _record(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
     """Make the runs of published nodes that have none, of the variants and of the study."""
     root, found = study.store.root, []
+    reads = [str(each.root) for each in study.store.reads]
     messages = [
-        {"do": "backfill", "store": str(root), "folder": str(folder), "tracking": study.experiment.tracked}
+        {
+            "do": "backfill",
+            "store": str(root),
+            "reads": reads,
+            "folder": str(folder),
+            "tracking": study.experiment.tracked,
+        }
         for node in study.graph.nodes.values()
         if (folder := study.store.find(node.stage, node.fingerprint)) is not None
         and not names.logs(root, names.of_node(root, node.fingerprint))
@@ -89,7 +96,7 @@ def _record(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
 
 def _make(study: Study) -> dict[str, Any]:
     """Have the workspace and the report made, by a process that may load W&B."""
-    experiment, folder = study.experiment, study.store.reports(study.experiment.name)
+    experiment, folder = study.experiment, study.reports
     folder.mkdir(parents=True, exist_ok=True)
     asked = {
         "folder": str(folder),

@@ -130,6 +130,8 @@ class Experiment:
     """A question: variants of a chain, their data and benchmarks, and where to run.
 
     Attributes:
+        reads: the stores of others whose artifacts count as published.
+        reports: the folder of what is shown in files; None for that of the store.
         base: where every chain starts: a hub id or folder, or a chain that makes it.
         checkpoint: a hub id or folder that a chain may start from instead, by naming `checkpoint` first.
         variants: name -> chain; each is a row of the result table.
@@ -152,6 +154,8 @@ class Experiment:
 
     name: str
     store: str
+    reads: list[str]
+    reports: str | None
     base: str | list[Step] | None
     checkpoint: str | None
     variants: dict[str, list[Step]]
@@ -202,6 +206,8 @@ class _Frame(_Place):
     claims: dict[str, Claim] = Field(default_factory=dict)
     question: str = ""
     protocol: str = ""
+    reads: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
+    reports: Annotated[str, Field(min_length=1)] | None = None
     seed: contract.Seed
     seeds: list[contract.Seed] = Field(default_factory=list)
     replicated: list[str] | None = None
@@ -259,6 +265,8 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     return Experiment(
         name=frame.name,
         store=frame.store,
+        reads=frame.reads,
+        reports=frame.reports,
         base=base,
         checkpoint=frame.checkpoint,
         variants=chosen,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator import benchmarks, clusters, moved, other_code
+from orchestrator import benchmarks, clusters, moved, other_code, permission
 from orchestrator.command import Study
 from orchestrator.forecast import scarce
 from orchestrator.plan import Entry
@@ -13,6 +13,7 @@ from orchestrator.plan import Entry
 def of(entries: Sequence[Entry], study: Study) -> list[str]:
     """The notes on a plan, each once."""
     found = [
+        *permission.notes(entries, study.store),
         *study.experiment.notes,
         *clusters.notes(study.cluster),
         *benchmarks.notes(study.graph),

@@ -75,7 +75,8 @@ def describe(graph: Graph, store: Store, experiment: str, command: Command) -> S
     """A study as a notice has it, with what of it has failed before."""
     nodes = list(graph.nodes.values())
     members = [_member(node, nodes, graph, store) for node in nodes]
-    return Study(experiment=experiment, words=hint.words(command), nodes=members)
+    reads = [str(each.root) for each in store.reads]
+    return Study(experiment=experiment, words=hint.words(command), nodes=members, reads=reads)
 
 
 def of_run(running: Run) -> Ends:

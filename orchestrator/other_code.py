@@ -17,7 +17,7 @@ _NAMED = 4
 
 def notes(entries: Iterable[Entry], store: Store) -> list[str]:
     """For each stage which of its artifacts are of other code, and in which modules that differs."""
-    others = sorted((entry for entry in entries if entry.reason == OTHER_CODE), key=attrgetter("node.stage"))
+    others = sorted((entry for entry in entries if entry.reason.startswith(OTHER_CODE)), key=attrgetter("node.stage"))
     return [_note(stage, list(group), store) for stage, group in groupby(others, key=attrgetter("node.stage"))]
 
 

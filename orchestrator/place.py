@@ -1,26 +1,48 @@
-"""Places: the store that a config names, as far as it can be one."""
+"""Places: the stores that a config names, as far as they can be some."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from orchestrator import permission
 from orchestrator.names import NAME_MAX
 from orchestrator.refusal import ConfigError
 from orchestrator.values import SHOWN, shown
 from stages.store import Store
 
 
-def store(text: str) -> Store:
-    """The store at a path, which need not be there yet.
+def store(text: str, reads: Iterable[str] = ()) -> Store:
+    """The store at a path, which need not be there yet; it also reads the stores at `reads`, which have to be.
+
+    Raises:
+        ConfigError: no folder can be there, or a store that is to be read is none.
+    """
+    root = _root("store", text, "allowed: a folder, or a path where one can be made")
+    others = [_root("reads", each, "allowed: folders that are stores") for each in dict.fromkeys(reads)]
+    if errors := [fault for each in others if (fault := _no_other(each, root)) is not None]:
+        raise ConfigError(errors)
+    return Store(root, others)
+
+
+def _no_other(folder: Path, root: Path) -> str | None:
+    """What keeps a folder from being a store that is read beside the one at `root`."""
+    key = f"reads={folder}"
+    if (closed := permission.unreadable(folder)) is not None:
+        return f"{key}: {closed}"
+    if not folder.is_dir():
+        return f"{key}: no such folder; allowed: folders that are stores"
+    return f"{key}: is the store itself (store={root})" if folder.resolve() == root.resolve() else None
+
+
+def _root(name: str, text: str, allowed: str) -> Path:
+    """The absolute path of the store that a key names.
 
     Raises:
         ConfigError: no folder can be there.
     """
-    key, allowed = (
-        f"store={text if len(text) <= SHOWN else shown(text)}",
-        "allowed: a folder, or a path where one can be made",
-    )
+    key = f"{name}={text if len(text) <= SHOWN else shown(text)}"
     if "\0" in text:
         raise ConfigError([f"{key}: a path has no NUL character; {allowed}"])
     try:
@@ -33,7 +55,7 @@ def store(text: str) -> Store:
         raise ConfigError([f"{key}: {error.strerror}; {allowed}"]) from None
     if fault is not None:
         raise ConfigError([f"{key}: {fault}; {allowed}"])
-    return Store(root)
+    return root
 
 
 def _fault(root: Path) -> str | None:

@@ -12,9 +12,10 @@ from launch import claim as claims
 from launch import exhaustion, failure, stage_code, standing
 from launch.claim import Claim
 from launch.standing import FREE, Standing
-from orchestrator import deaths
+from orchestrator import deaths, permission
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Source
+from stages import artifact
 from stages.store import ATTEMPTS, Store
 
 #: done: published. running, queued: somebody's worker has it, or a job of Slurm will. failed: its last attempt did, and
@@ -70,7 +71,9 @@ def make(graph: Graph, store: Store) -> list[Entry]:
     for key, node in graph.nodes.items():
         found = store.find(node.stage, node.fingerprint)
         if found is not None:
-            entries[key] = Entry(node=node, state="done", reason=_published(node, store, code), path=found)
+            root = found.parent.parent
+            where = "" if root == store.root else f"; in {root}"
+            entries[key] = Entry(node=node, state="done", reason=_published(node, store, code) + where, path=found)
             continue
         claim, stands = held.get(key), FREE
         if key in held:
@@ -170,8 +173,9 @@ def _silence(claim: Claim | None, store: Store) -> str:
 
 def _new(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> str:
     """What a node that was never tried waits for."""
-    if store.damaged(node.stage, node.fingerprint) is not None:
-        return "its record is missing or damaged"
+    damaged = store.damaged(node.stage, node.fingerprint)
+    if damaged is not None:
+        return permission.unreadable(damaged / artifact.RECORD) or "its record is missing or damaged"
     if graph.for_data_alone(node):
         return "new; for its data sets"
     waits = [need for need in graph.waits_for(node) if before[need.fingerprint].state != "done"]

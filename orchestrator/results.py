@@ -19,6 +19,7 @@ from orchestrator import (
     differences,
     estimate,
     learned,
+    permission,
     report,
     tables,
     view,
@@ -93,7 +94,9 @@ def show(study: Study, as_json: bool, overrides: Sequence[str] = (), *, document
         out.print(f"note: {escape(note)}", soft_wrap=True)
     _show_best(results.best, overrides, out)
     if files:
-        folder = study.store.reports(study.experiment.name)
+        folder = study.reports
+        if study.experiment.reports is None and (why := permission.unwritable(study.store.root)) is not None:
+            out.print(f"note: {escape(why)}; so its files are written here, or where reports=DIR says", soft_wrap=True)
         names = " ".join(escape(file.name) for file in files if file.parent == folder)
         out.print(f"written to {escape(str(folder))}: {names}", soft_wrap=True)
     if made is not None:
@@ -208,7 +211,7 @@ def read(study: Study) -> Results:
 
 def _write(results: Results, study: Study) -> list[Path]:
     """Write the tables that this experiment has."""
-    folder, experiment = study.store.reports(study.experiment.name), study.experiment
+    folder, experiment = study.reports, study.experiment
     wanted: list[tuple[Any, Callable[[], list[Path]]]] = [
         (experiment.benchmarks, lambda: report.write(results.table, experiment, results.scores, folder)),
         (results.averages.rows, lambda: averages.write(results.averages, folder)),

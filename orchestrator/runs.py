@@ -24,7 +24,7 @@ from stages.store import Store
 #: The folder of the records.
 RUNS = "runs"
 #: Overrides that say where something runs, not what: they make no other run.
-_WHERE = ("cluster", "store")
+_WHERE = ("cluster", "store", "reads", "reports")
 
 
 @dataclass(frozen=True, kw_only=True)

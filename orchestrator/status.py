@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator import drawing, hint, learned, live, other_code, plan, view, watch
+from orchestrator import drawing, hint, learned, live, other_code, permission, plan, view, watch
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.drawing import Drawing, Facts, Report
 from orchestrator.forecast import remaining
@@ -83,6 +83,11 @@ def _tell_notes(entries: list[Entry], study: Study, out: Console) -> None:
 
 
 def _notes(entries: Sequence[Entry], study: Study) -> list[str]:
-    """What is published and is not what it looks like: made by other code, or RL that learned nothing."""
+    """What may not be written or read here; what is published and is not what it looks like: made by other code, or RL
+    that learned nothing."""
     done = [entry.node for entry in entries if entry.state == "done"]
-    return [*other_code.notes(entries, study.store), *learned.notes(done, study.store)]
+    return [
+        *permission.notes(entries, study.store),
+        *other_code.notes(entries, study.store),
+        *learned.notes(done, study.store),
+    ]

@@ -63,7 +63,7 @@ def read(composed: Sequence[Composed], start: int = 0) -> list[Member]:
     for number, found in experiments.items():
         with errors.of(number):
             if found.store not in sources:
-                sources[found.store] = Sources(place.store(found.store).root)
+                sources[found.store] = Sources(place.store(found.store, found.reads).root)
             graph = chains.expand(found, sources[found.store])
             of, each = every[number]
             members.append(Member(values=each.values, experiment=found, graph=graph, number=of))
@@ -136,6 +136,8 @@ def _differences(experiments: Iterable[Experiment]) -> Iterator[str]:
             yield f"{key}={','.join(several)}: a sweep has {why}; run once for each"
     if any(each.cluster != found[0].cluster for each in found):
         yield "cluster: differs among the members; a sweep runs on one cluster; run once for each"
+    if any((each.reads, each.reports) != (found[0].reads, found[0].reports) for each in found):
+        yield "reads, reports: differ among the members; a sweep has one store and one folder of reports"
 
 
 def _nodes(members: Sequence[Member], names: Names) -> Graph:

@@ -222,7 +222,6 @@ class Store:
     def _listing(self, stage: str) -> _Listing:
         if stage not in self._listings:
             self._listings[stage] = listing = _Listing()
-            folder = self.root / stage
             for entry in self._entries(stage, listing):
                 if entry.name.startswith("."):
                     listing.jobs.add(entry.name)

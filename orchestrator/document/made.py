@@ -34,5 +34,5 @@ class Made:
 def make(study: Study, results: Results, overrides: Sequence[str]) -> Made:
     """Write the report of a study; `overrides` are those of the command line."""
     document = contents.document(study, results, overrides)
-    written = files.write(document, study.store.reports(study.experiment.name))
+    written = files.write(document, study.reports)
     return Made(document.state, document.missing(), written)

@@ -77,7 +77,8 @@ class Desk:
         record = artifact.read(folder)
         if record is None:
             return {"error": f"{folder} has no valid record"}
-        run = self._open({**record, "store": message["store"], "stage": record["identity"]["stage"]}, tracking)
+        of = {"store": message["store"], "reads": message["reads"], "stage": record["identity"]["stage"]}
+        run = self._open({**record, **of}, tracking)
         try:
             self._publish(run, folder, tracking)
         finally:
@@ -102,7 +103,7 @@ class Desk:
 
     def _open(self, node: Mapping[str, Any], tracking: Mapping[str, Any], pid: int | None = None) -> Run:
         root = Path(node["store"])
-        store = Store(root)
+        store = Store(root, map(Path, node["reads"]))
         run = opened(
             root,
             tracking,
