@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.names import full
+from stages import own
 from stages.store import Store
 
 if TYPE_CHECKING:
@@ -59,19 +58,9 @@ def notes(entries: Sequence[Entry], store: Store) -> Iterator[str]:
 
 
 def _whose(path: Path) -> str:
-    """`it belongs to anna and not to bob`, or what a file server says in place of that."""
+    """`it belongs to anna, and its mode does not let bob`, or what a file server says in place of that."""
     try:
         owner = path.lstat().st_uid
     except OSError as error:
         return str(error.strerror)
-    if owner == os.geteuid():
-        return "its mode does not let you"
-    return f"it belongs to {_name(owner)}, and its mode does not let {getpass.getuser()}"
-
-
-def _name(user: int) -> str:
-    """The name of a user, or the number where this machine has no name for it."""
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"the user {user}"
+    return f"it belongs to {own.login(owner)}, and its mode does not let {own.login(os.geteuid())}"
