@@ -68,9 +68,8 @@ class NodeSpec:
         """Write `folder/node.json`, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / f"{NODE}.{os.getpid()}"
-        plain = {
-            key: value for key, value in asdict(self).items() if key != "reads" or value
-        }  # as earlier code reads it
+        # Without what nobody uses, as earlier code reads it.
+        plain = {key: value for key, value in asdict(self).items() if key != "reads" or value}
         draft.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
         os.replace(draft, folder / NODE)
 

@@ -30,11 +30,13 @@ def unwritable(root: Path) -> str | None:
 
 
 def unreadable(path: Path) -> str | None:
-    """Why a file or a folder that is there cannot be read; None if it can be."""
-    if os.access(path, os.R_OK, effective_ids=True):
-        return None
-    closed = next((each for each in reversed(path.parents) if not os.access(each, os.X_OK, effective_ids=True)), path)
-    return f"{closed} cannot be read: {_whose(closed)}" if os.path.lexists(closed) else None
+    """Why this user may not read a file or a folder; None if that is not what keeps it from being read."""
+    ways = ((each, os.X_OK) for each in reversed(path.parents))
+    for each, mode in (*ways, (path, os.R_OK)):
+        if not os.access(each, mode, effective_ids=True):
+            there = os.access(each, os.F_OK, effective_ids=True)
+            return f"{each} cannot be read: {_whose(each)}" if there else None
+    return None
 
 
 def left(entries: Sequence[Entry], store: Store) -> str | None:
