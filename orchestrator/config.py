@@ -25,10 +25,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator import overrides as lines
+from orchestrator import yaml_loader
 from orchestrator.experiment import DATA
 from orchestrator.overrides import REFUSALS, is_group
 from orchestrator.refusal import ConfigError
 from stages import contract
+
+yaml_loader.install()
 
 #: What the Optuna sweeper writes into Hydra's sweep folder at the end.
 RESULTS = "optimization_results.yaml"

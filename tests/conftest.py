@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,13 @@ from stages.store import Store
 hypothesis.settings.register_profile("untimed", deadline=None)  # a machine may be slow, or busy with other tests
 hypothesis.settings.load_profile("untimed")
 os.environ["WANDB_MODE"] = "disabled"  # of whatever these tests start; those of W&B say what they want
+
+
+def pytest_collection_finish() -> None:
+    """What the imports left is there for good: a collection of garbage does not look at its millions of objects."""
+    gc.collect()
+    gc.freeze()
+
 
 TOYS = Path(__file__).parent / "toys"
 ROOT = Path(__file__).parent.parent
