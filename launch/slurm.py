@@ -11,14 +11,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from launch import options
+from launch import naming, options
 from launch.job import Allocation
 from launch.queue import PATIENCE, ending
 
@@ -172,11 +172,20 @@ def _executor(given: Submission) -> Any:
             sbatch: list[str] = super()._make_submission_command(submission_file_path)
             return ["timeout", "--foreground", "--kill-after=10", str(_PATIENCE), *sbatch]
 
+    said = _parameters(given)
+    _check_lines([("folder", str(given.folder)), *said.items(), *said["additional_parameters"].items()])
     executor = Executor(folder=given.folder)
-    executor.update_parameters(**_parameters(given))
+    executor.update_parameters(**said)
     if given.size > 1:
         executor.parameters["map_count"] = given.size
     return executor
+
+
+def _check_lines(said: Iterable[tuple[str, object]]) -> None:
+    """Refuse what would end its line of the script: what follows would be read as options, or as commands."""
+    for name, value in said:
+        if (found := naming.hidden(f"{name}{value}" if isinstance(value, str) else name)) is not None:
+            raise Refused(f"{name!r}={value!r} has {found}, which no line of a script may have")
 
 
 def _plain(words: str) -> str:
@@ -184,7 +193,7 @@ def _plain(words: str) -> str:
     return " ".join(words.split()).replace("sbatch: error: ", "").replace("sbatch: ", "")
 
 
-def _parameters(given: Submission) -> dict[str, object]:
+def _parameters(given: Submission) -> dict[str, Any]:
     """The options of sbatch, as submitit names them. None is left to the site."""
     needs = given.allocation
     single = given.ranks * needs.nodes == 1

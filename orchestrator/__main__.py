@@ -234,8 +234,8 @@ def _pair(name: str, others: list[str], flags: frozenset[str]) -> Command:
 
 def _study(members: list[sweep.Member]) -> Study:
     merged, graph = sweep.merge(members)
-    if long := list(names.too_long(merged.name, graph)):
-        raise ConfigError(long)
+    if wrong := list(names.wrong(merged.name, graph)):
+        raise ConfigError(wrong)
     store = place.store(merged.store, merged.reads)
     sharing.join(store.root)
     return Study(merged, graph, store)

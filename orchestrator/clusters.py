@@ -8,6 +8,7 @@ from typing import Any
 
 from launch import local, options
 from launch.job import Allocation, Cluster
+from orchestrator import named
 from orchestrator.refusal import ConfigError, instead
 from stages import contract
 
@@ -50,6 +51,7 @@ def errors(cluster: Cluster) -> list[str]:
     unknown = sorted(cluster.stages.keys() - set(names))
     return [
         *(f"cluster.stages.{name}: no such stage{instead(name, names)}" for name in unknown),
+        *named.of_cluster(cluster),
         *_short_times(cluster),
         *_split_models(cluster),
         *_rollouts(cluster),

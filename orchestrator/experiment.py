@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
 from launch.tracking import Tracking
-from orchestrator import clusters, tracked
+from orchestrator import clusters, named, tracked
 from orchestrator.claim import Claim
 from orchestrator.refusal import ConfigError, instead, nearest, parse
 from orchestrator.values import shown
@@ -241,8 +241,7 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     errors = clusters.errors(frame.cluster)
     if frame.base is not None and not isinstance(frame.base, str | list):
         errors.append(f"base={frame.base!r}: expected a hub id, a folder or a chain")
-    if not frame.name.strip("."):
-        errors.append(f"name={frame.name}: is no name but another folder; allowed: letters, digits and . _ -")
+    errors += _name_errors(frame)
     base = _chain(frame.base, "base", errors) if isinstance(frame.base, list) else frame.base
     variants = {name: _chain(chain, f"variants.{name}", errors) for name, chain in frame.variants.items()}
     if not variants:
@@ -349,6 +348,14 @@ def _chain(items: list[Any], key: str, errors: list[str]) -> list[Step]:
     if not items:
         errors.append(f"{key}: an empty chain; name at least one stage")
     return steps
+
+
+def _name_errors(frame: _Frame) -> Iterator[str]:
+    """What is wrong with the names of what tables, files and jobs are called after."""
+    yield from named.faults("name", [frame.name])
+    yield from named.faults("wandb.project", [frame.wandb.project])
+    for key in ("variants", "diagnoses", "differences", "claims", "benchmark", "template"):
+        yield from named.faults(key, getattr(frame, key))
 
 
 def _seed_errors(frame: _Frame) -> Iterator[str]:

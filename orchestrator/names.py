@@ -1,21 +1,15 @@
-"""Names: which nodes of a graph a person means, and which names a file system cannot hold."""
+"""Names: which nodes of a graph a person means, and which names no file and no job can have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from orchestrator import named as texts
 from orchestrator.graph import Graph, Node
 from orchestrator.refusal import ConfigError, instead
-from orchestrator.values import shown
 
 #: The shortest beginning of a fingerprint that counts as one.
 SHORTEST = 4
-
-#: Bytes of a file's name, and of those what is ours: a fingerprint, the number of an attempt, `.json`, a process's id.
-NAME_MAX, OURS = 255, 32
-
-#: Bytes of the name of an experiment, and of a node's label.
-LONGEST = NAME_MAX - OURS
 
 
 def full(node: Node) -> str:
@@ -54,27 +48,28 @@ def one(verb: str, name: str, nodes: Iterable[Node]) -> Node:
     return found[0]
 
 
-def too_long(experiment: str, graph: Graph) -> Iterator[str]:
-    """What is wrong with names that become those of files and folders: the file system cannot hold them."""
-    yield from _too_long(
-        "name", experiment, "its tables and runs are kept under this name", "name, or sweep fewer keys"
-    )
+def wrong(experiment: str, graph: Graph) -> Iterator[str]:
+    """What is wrong with names that become those of files, folders and jobs, a sweep's values among them."""
+    why, remedy = "its tables and runs are kept under this name", "name, or sweep fewer keys"
+    yield from texts.too_long("name", experiment, why, remedy)
     parts = {part for variant, benchmark in graph.scores for part in (variant, benchmark)}
-    named = dict.fromkeys([*graph.variants, *graph.diagnoses, *parts])
-    long = [name for name in named if any(_too_long("", name, "", ""))]
-    for name in long:
-        kind = "variants" if name in graph.variants else "diagnoses" if name in graph.diagnoses else "benchmark"
-        yield from _too_long(kind, name, "artifacts and logs are kept under it", "name, or sweep fewer keys")
+    said = dict.fromkeys([*graph.variants, *graph.diagnoses, *parts])
+    bad = {name: found for name in said if (found := list(_wrong(name, graph)))}
+    for found in bad.values():
+        yield from found
     for node in graph.nodes.values():
-        if not any(name in node.label for name in long):
+        if not any(name in node.label for name in bad):
+            yield from texts.faults("label", [node.label])
             why = f"the files of {node.stage} are kept under it"
-            yield from _too_long("label", node.label, why, "names of its variant and benchmark, or sweep fewer keys")
+            remedy = "names of its variant and benchmark, or sweep fewer keys"
+            yield from texts.too_long("label", node.label, why, remedy)
 
 
-def _too_long(key: str, name: str, why: str, remedy: str) -> Iterator[str]:
-    size = len(name.encode("utf-8", "surrogatepass"))
-    if size > LONGEST:
-        yield f"{key}={shown(name)}: {size} bytes of UTF-8, and {why}; allowed: at most {LONGEST}; shorten the {remedy}"
+def _wrong(name: str, graph: Graph) -> Iterator[str]:
+    key = "variants" if name in graph.variants else "diagnoses" if name in graph.diagnoses else "benchmark"
+    yield from texts.faults(key, [name])
+    why, remedy = "artifacts and logs are kept under it", "name, or sweep fewer keys"
+    yield from texts.too_long(key, name, why, remedy)
 
 
 def _means(name: str, node: Node) -> bool:

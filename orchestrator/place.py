@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from launch.naming import NAME_MAX, hidden
 from orchestrator import permission
-from orchestrator.names import NAME_MAX
 from orchestrator.refusal import ConfigError
 from orchestrator.values import SHOWN, shown
 from stages.store import Store
@@ -43,8 +43,8 @@ def _root(name: str, text: str, allowed: str) -> Path:
         ConfigError: no folder can be there.
     """
     key = f"{name}={text if len(text) <= SHOWN else shown(text)}"
-    if "\0" in text:
-        raise ConfigError([f"{key}: a path has no NUL character; {allowed}"])
+    if (found := hidden(text)) is not None:
+        raise ConfigError([f"{name}={shown(text)}: has {found}, which cannot be seen; {allowed}"])
     try:
         root = Path(text).expanduser().absolute()
     except RuntimeError as error:  # ~nobody/

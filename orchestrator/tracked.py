@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from launch import naming
 from launch.tracking import ENTITY, MODES, PROJECT
 
 #: Further names of modes that the client knows -> what they are here.
@@ -44,4 +45,4 @@ def _refusal(key: str, value: str) -> str | None:
         return None if value in known else f"allowed: {', '.join(known)}"
     pattern = PROJECT if key == "project" else ENTITY
     what = "up to 128 characters, none of / \\ # ? % :" if key == "project" else "letters, digits and . _ -"
-    return None if re.search(pattern, value) else f"allowed: {what}"
+    return None if re.search(pattern, value) and naming.fault(value) is None else f"allowed: {what}"

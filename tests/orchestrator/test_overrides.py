@@ -99,7 +99,7 @@ def test_an_experiment_of_the_search_path_is_planned_and_meant(
         ("plan +experiment=smoke only=[\u201cModSFT\u201d]", "it has U+201C LEFT DOUBLE QUOTATION MARK, which looks like '\"'"),
         ("plan +experiment=smoke\u200b", "it has U+200B ZERO WIDTH SPACE, which cannot be seen"),
         ("plan +experiment=smoke seed=" + "9" * 5000, ": not of the form key=value"),
-        ("plan +experiment=smoke name=..", "name=..: is no name but another folder; allowed: letters, digits and . _ -"),
+        ("plan +experiment=smoke name=..", "name='..': is no name but another folder; allowed: a name that has more than dots"),
     ],
 )  # fmt: skip
 def test_a_careless_command_line(words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

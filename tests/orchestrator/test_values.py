@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from launch.naming import LONGEST
 from orchestrator import values
 from orchestrator.__main__ import main
-from orchestrator.names import LONGEST
 
 FINITE, WHOLE, SEED = "finite number", "from -9007199254740991 to 9007199254740991", "less than 4294967296"
 

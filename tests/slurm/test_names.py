@@ -1,0 +1,29 @@
+"""Hostile names and cluster strings through a real sbatch: they arrive as they are, and nothing of them is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.toy import Toy
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+def test_what_a_config_says_is_data_for_sbatch_and_for_the_script(slurm: Cluster, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    commands = (f"touch {canary}", f"$(touch {canary})", f"`touch {canary}`")
+    comment = f"it's \"x\" #SBATCH --wrap='{commands[0]}' ; {' '.join(commands)} \\ | & > {canary}"
+    store = tmp_path / f"a '$(touch {canary.name})' ; `touch {canary.name}`"
+    name = f"x\"; {' ; '.join(commands)} # '"
+    toy = Toy(
+        slurm, store, {name: [{"toy_train": {"epochs": 1}}]}, sbatch={"comment": comment, "mail-user": commands[1]}
+    )
+    assert toy.run("--wait") == 0
+    assert {entry.state for entry in toy.plan()} == {"done"}
+    assert not canary.exists() and not list(store.rglob(canary.name))
+    for script in (store / "jobs").glob("*/*.sh"):
+        options = [line.partition("=")[0] for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
+        assert options.count("#SBATCH --comment") == 1 and "#SBATCH --wrap" not in options
