@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,16 @@ from tests.slurm.toy import Toy
 pytestmark = pytest.mark.usefixtures("toys")
 
 
-def test_what_a_config_says_is_data_for_sbatch_and_for_the_script(slurm: Cluster, tmp_path: Path) -> None:
-    canary = tmp_path / "canary"
+@pytest.fixture
+def canary() -> Iterator[Path]:
+    """A file that is not there, with a short name."""
+    folder = Path(tempfile.mkdtemp(prefix="c-"))
+    folder.chmod(0o777)
+    yield folder / "c"
+    shutil.rmtree(folder)
+
+
+def test_what_a_config_says_is_data_for_sbatch_and_for_the_script(slurm: Cluster, tmp_path: Path, canary: Path) -> None:
     commands = (f"touch {canary}", f"$(touch {canary})", f"`touch {canary}`")
     comment = f"it's \"x\" #SBATCH --wrap='{commands[0]}' ; {' '.join(commands)} \\ | & > {canary}"
     store = tmp_path / f"a '$(touch {canary.name})' ; `touch {canary.name}`"
