@@ -17,7 +17,7 @@ from orchestrator.forecast import shape, tensors
 from orchestrator.forecast.shape import Shape
 from orchestrator.graph import Node
 from orchestrator.sources import Source
-from stages import content, hub, model_config, tokenizer_files, weight_files
+from stages import content, hub, model_config, remote_code, tokenizer_files, weight_files
 from stages.contract import StageError
 from stages.hub import Repository
 from stages.jsonfile import object_in
@@ -29,7 +29,7 @@ MODELS = ("checkpoint", "reference", "base")
 
 #: Files that decide whether a folder is refused, by suffix; and a name that changes when the rules do.
 _LOOKED_AT = (".safetensors", ".json", ".bin", ".model", ".txt", ".jinja", ".tiktoken")
-_RULES = "checkpoint files 1"
+_RULES = "checkpoint files 2"
 
 #: The dtypes of tensors that can be fused: in float32 their values are exact.
 _FUSED = ("F32", "BF16", "F16")
@@ -55,6 +55,7 @@ class Checkpoint:
         refused: why it cannot be read at all, or what is wrong with its files.
         unfused: why its tensors cannot be fused, or compared one by one.
         unnamed: why its neurons are not found by the names of its tensors.
+        ignored: the code that it asks for, and is read without.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Checkpoint:
     refused: str = ""
     unfused: str = ""
     unnamed: str = ""
+    ignored: str = ""
 
     @property
     def positions(self) -> int | None:
@@ -146,7 +148,12 @@ class Checkpoints:
             return Checkpoint(name=source.name, unknown="it has no config.json", refused=refused)
         if _has_weights(folder):
             return self._looked_into(source, folder)
-        return replace(self._read(source.name, folder), key=source.key)
+        found = replace(self._read(source.name, folder), key=source.key)
+        try:
+            remote_code.refuse(folder)
+        except StageError as error:
+            return replace(found, refused=_of(source, folder, error))
+        return found
 
     def _looked_into(self, source: Source, folder: Path) -> Checkpoint:
         """What all files of a folder say."""
@@ -174,6 +181,7 @@ class Checkpoints:
             function=model_config.function(config),
             head_width=found.head_width if found else _head_width(config),
             unknown=unknown,
+            ignored=remote_code.ignored(folder),
         )
 
     def _files(self, source: Source, folder: Path) -> dict[str, str]:
@@ -187,8 +195,7 @@ class Checkpoints:
         try:
             told = _told(folder)
         except StageError as error:
-            wrong = str(error).removeprefix(f"{folder}: ").removeprefix(f"{folder}/")
-            return {"refused": f"{source.key}={source.name}: {wrong}"}
+            return {"refused": _of(source, folder, error)}
         self._memory.put(known, told)
         return told
 
@@ -203,6 +210,11 @@ class Checkpoints:
             found = asdict(tokenizer_files.read(folder))
             self._memory.put(known, found)
         return TokenizerFiles(**found)
+
+
+def _of(source: Source, folder: Path, error: StageError) -> str:
+    """A reason that names the key and not the folder."""
+    return f"{source.key}={source.name}: {str(error).removeprefix(f'{folder}: ').removeprefix(f'{folder}/')}"
 
 
 def _has_weights(folder: Path) -> bool:
@@ -222,6 +234,7 @@ def _told(folder: Path) -> dict[str, str]:
     """
     weight_files.refuse_pointers(folder)
     config = weight_files.config(folder)
+    remote_code.refuse(folder)
     for name in tokenizer_files.FILES[:2]:
         if (folder / name).is_file() and (why := _no_object(folder / name)) is not None:
             raise StageError(f"{folder / name}: {why}; take it from the model that the weights are of")

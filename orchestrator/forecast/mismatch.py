@@ -43,9 +43,11 @@ def errors(nodes: Iterable[Node], checkpoints: Checkpoints) -> list[str]:
 
 
 def notes(nodes: Iterable[Node], checkpoints: Checkpoints) -> list[str]:
-    """Where two states of one model differ in what harms nobody, each once."""
+    """Where two states of one model differ in what harms nobody, and code that a model is read without, each once."""
     found: dict[str, None] = {}
     for node in nodes:
+        roots = [checkpoints.root(node.inputs[kind]) for kind in MODELS if isinstance(node.inputs.get(kind), Source)]
+        found |= {f"{root.given}: {root.ignored}": None for root in roots if root.ignored}
         if node.stage in _FUSED and {"base", "checkpoint"} <= node.inputs.keys():
             base, mine = (checkpoints.root(node.inputs[kind]) for kind in ("base", "checkpoint"))
             pairs = {"positions": (base.positions, mine.positions), "dtype": (base.dtype, mine.dtype)}

@@ -185,6 +185,7 @@ def _start(source: Input, dtype: str, positions: int | None, sequences: int | No
         "max_num_seqs": sequences,
         "max_num_batched_tokens": BATCHED_TOKENS,
         "seed": 0,
+        "trust_remote_code": False,
         "use_tqdm_on_load": False,
         "logprobs_mode": "processed_logprobs",  # of the distribution that is sampled from
     }
@@ -206,7 +207,7 @@ def generation_config(source: Input) -> GenerationConfig | None:
 def _cpu_settings(source: Input, settings: dict[str, Any]) -> dict[str, Any]:
     """On a CPU compiling and profiling take longer than a small model's whole work, so neither is done."""
     torch._dynamo.config.disable = True  # `enforce_eager` leaves the sampler's functions to torch.compile
-    model = AutoConfig.from_pretrained(source.model, revision=source.revision)
+    model = AutoConfig.from_pretrained(source.model, revision=source.revision, trust_remote_code=False)
     positions = settings["max_model_len"] or int(model.max_position_embeddings)
     blocks = math.ceil(positions / CPU_BLOCK) + 1  # of one full sequence, and one to spare
     one = blocks * CPU_BLOCK * _cache_bytes(model, DTYPES[settings["dtype"]].itemsize)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from stages import weight_files
+from stages import remote_code, weight_files
 from stages.contract import Input, StageError
 from stages.modeling import loading
 
@@ -30,6 +30,8 @@ def load_model(source: Input, *, dtype: str, spread: bool = False) -> PreTrained
         StageError: its files are damaged or contradict each other, or a parameter would not be the checkpoint's.
     """
     placed: dict[str, Any] = {"device_map": "auto"} if spread and torch.cuda.device_count() > 1 else {}
+    if source.path is not None:
+        remote_code.refuse(Path(source.model))
     if source.path is not None and not loading.pickled(Path(source.model)):
         weight_files.config(Path(source.model))
         weight_files.find(Path(source.model))
@@ -40,6 +42,7 @@ def load_model(source: Input, *, dtype: str, spread: bool = False) -> PreTrained
             dtype=DTYPES[dtype],
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, with their names
+            trust_remote_code=False,
             **placed,
         )
     except (OSError, ValueError) as error:  # what transformers raises for a missing or foreign checkpoint
@@ -59,8 +62,12 @@ def load_tokenizer(source: Input, *, ends: bool = False) -> PreTrainedTokenizerB
     Raises:
         StageError: it cannot be loaded, or has no eos.
     """
+    if source.path is not None:
+        remote_code.refuse(Path(source.model))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.model, revision=source.revision, padding_side="left")
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.model, revision=source.revision, padding_side="left", trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise StageError(f"{source.model}: no loadable tokenizer: {error}") from None
     if ends and tokenizer.eos_token_id is None:

@@ -16,7 +16,7 @@ from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import logging
 
-from stages import headers, weight_files
+from stages import headers, remote_code, weight_files
 from stages.contract import StageError
 
 #: Names that are listed; a foreign checkpoint would fill the screen.
@@ -54,14 +54,15 @@ def check_headers(folder: Path) -> None:
     transformers knows, is left to its reader.
 
     Raises:
-        StageError: the files are damaged or contradict each other, or tensors are missing, unknown or of another
-            shape.
+        StageError: the files are damaged or contradict each other, tensors are missing, unknown or of another shape,
+            or it asks for code of its own.
     """
+    remote_code.refuse(folder)
     if pickled(folder):
         return
     found = weight_files.find(folder)
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError):  # a family that transformers lacks
         return
     family: Any = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)

@@ -10,7 +10,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from stages import model_config
+from stages import model_config, remote_code
 from stages.contract import Input, StageError
 from stages.headers import Stored
 from stages.modeling import checkpoint as checkpoints
@@ -106,8 +106,10 @@ def model_folder(source: Input) -> Path:
 
 
 def _config(source: Input) -> PretrainedConfig:
+    if source.path is not None:
+        remote_code.refuse(Path(source.model))
     try:
-        return AutoConfig.from_pretrained(source.model, revision=source.revision)
+        return AutoConfig.from_pretrained(source.model, revision=source.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:  # a missing config.json, or a model_type that transformers lacks
         raise StageError(f"{source.model}: no usable model config: {error}") from None
 

@@ -238,6 +238,23 @@ def test_tensors_that_cannot_be_fused(tmp_path: Path, capsys: pytest.CaptureFixt
         passes(capsys, *study(tmp_path, "only=[ModSFT]", "~diagnoses", "sft.max_length=256", base=other))
 
 
+def test_a_model_that_asks_for_code_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = {"auto_map": {"AutoConfig": "configuration_own.Config", "AutoModelForCausalLM": "modeling_own.Model"}}
+    own = model(tmp_path / "own", **code)
+    config = own / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_type": "own"}))
+    assert refused(capsys, *study(tmp_path, "only=[ModSFT]", "~diagnoses", base=own)) == [
+        f"base={own}: config.json: asks for code of its own (auto_map: configuration_own.Config, modeling_own.Model), "
+        "which is never run here; transformers has no model_type 'own' that does without it. Take a model of a family "
+        "that transformers has"
+    ]
+    known = model(tmp_path / "known", **code)
+    assert (
+        f"note: base={known}: asks for code of its own (config.json: configuration_own.Config, modeling_own.Model), "
+        "which is not run: transformers has its own"
+    ) in " ".join(passes(capsys, *study(tmp_path, "only=[ModSFT]", base=known)).split())
+
+
 def test_a_tokenizer_without_an_eos(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = model(tmp_path / "base")
     settings = base / "tokenizer_config.json"
