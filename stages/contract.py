@@ -63,6 +63,7 @@ _NOT_STAGES = {
     "remote_code",
     "rows",
     "saved",
+    "spoilt",
     "store",
     "tokenizer_files",
     "weight_files",
