@@ -112,7 +112,7 @@ def _elsewhere(name: str, command: Command) -> _Place:
     overrides = [f"+experiment={name}", *(each for each in command.overrides if not _chooses(each))]
     merged, graph = sweep.merge(sweep.read([config.compose(overrides)]))
     moved = Command(command.verb, command.node, command.flags, overrides)
-    return _Place(merged.name, Study(merged, graph, place.store(merged.store)), moved)
+    return _Place(merged.name, Study(merged, graph, place.store(merged.store, merged.reads)), moved)
 
 
 def _side(variant: str, place: _Place, *, qualified: bool) -> Side:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator import permission
 from orchestrator.finding import Finding
 
 #: File systems that other machines do not see (unless this one serves them).
@@ -25,11 +26,13 @@ LITTLE = 10 * 2**30
 def findings(root: Path, remote: bool) -> Iterator[Finding]:
     """What is to be said about a store; `remote`: whether other machines are to write into it."""
     there = next(folder for folder in (root, *root.parents) if folder.is_dir())
-    refused = _refused(there)
+    refused = permission.unwritable(root) or _refused(there)
     if refused is None:
         yield Finding(what="store", value=f"{root}: can be written" + ("" if there == root else ", is not there yet"))
     else:
-        yield Finding(what="store", value=str(root), means=f"it cannot be used: {refused}", fatal=True)
+        reads = "; `plan`, `report` and `compare` can read it" if there == root else ""
+        why = refused.removeprefix(f"store={root}: ")
+        yield Finding(what="store", value=str(root), means=f"nothing can be run in it: {why}{reads}", fatal=True)
     yield file_system("store's file system", there, remote)
     yield _sharing(root)
     free = shutil.disk_usage(there).free

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import carry_out as carried
-from orchestrator import compare, notes, place, plan, results, status, why
+from orchestrator import compare, notes, place, plan, results, status, volume, why
 from orchestrator.command import DONE, Command, Study
 from orchestrator.graph import Node
 from orchestrator.refusal import ConfigError
@@ -93,6 +93,13 @@ def test_run_in_it_is_done_if_everything_is_published(theirs: Study, capsys: pyt
     with reader(theirs.store.root):
         assert carried.verb(again(theirs), replace(PLAIN, verb="run")) == DONE
     assert "toy_train" in capsys.readouterr().out
+
+
+def test_doctor_says_that_it_can_be_read_and_not_written(theirs: Study) -> None:
+    with reader(theirs.store.root):
+        (found,) = (each for each in volume.findings(theirs.store.root, remote=False) if each.what == "store")
+    assert found.fatal and "cannot be written: it belongs to" in found.means
+    assert "`plan`, `report` and `compare` can read it" in found.means
 
 
 def test_run_in_it_says_whose_it_is_and_what_makes_the_rest(theirs: Study, lab: Path) -> None:
