@@ -18,8 +18,12 @@ _SECRET = re.compile(
 )
 
 #: A URL, up to what cannot be in one.
-_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\s\"'<>\\]+)")
-_USER = re.compile(r"^(?P<user>[^/?#]*)@")
+_URL = re.compile(
+    r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30})://"
+    r"(?P<rest>(?:(?![A-Za-z][A-Za-z0-9+.-]{0,30}://)[^\s\"'<>\\])+)"
+)
+#: What stands before the host; a password may have any character, but none makes a port of the host.
+_USER = re.compile(r"^(?P<user>[^/?#]*|[^/?#@:]*:(?!\d{1,5}(?:[/?#]|$))[^@]*)@")
 _FIELD = re.compile(r"(?<=[?&;#])(?P<name>[^=&;#?]+)=(?P<value>[^&;#]+)")
 
 #: Webhooks whose address is the secret: that of the services, and the form that Mattermost and its like have.
@@ -50,6 +54,8 @@ def masked(text: str) -> str:
 
 
 def _replaced(text: str, note: Callable[[str], None]) -> str:
+    if "://" not in text:
+        return text
     return _URL.sub(lambda url: f"{url['scheme']}://{_masked(url['scheme'].lower(), url['rest'], note)}", text)
 
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from launch import escape, failure, webhook
+from launch import credentials, escape, failure, webhook
 from launch.webhook import PATIENCE, Sending, Unsent, Unusable
 from stages import jsonfile
 from stages.store import Store
@@ -203,9 +203,9 @@ def folder_of(store: Store) -> Path:
 def _message(event: str, study: Study, found: Ends, reason: str) -> dict[str, Any]:
     """A message: `text` for people, the other fields for scripts."""
     node, why = next(iter(found.failed.items()), (None, None))
-    reason = " ".join((reason or why or "").split())[:LONGEST]
+    reason = credentials.masked(" ".join((reason or why or "").split()))[:LONGEST]
     look = "report" if node is None else f"logs {node}"
-    command = f"python -m orchestrator {look} {study.words}"
+    command = credentials.masked(f"python -m orchestrator {look} {study.words}")
     seconds = round(time.time() - study.started)
     counts = f"{found.done} of {len(study.nodes)} done, {len(found.failed)} failed, {found.blocked} blocked"
     said = f"{node} failed: {reason}" if event == FAILURE else f"ended{f' ({reason})' if reason else ''}"

@@ -40,6 +40,7 @@ from orchestrator import (
     plan,
     report,
     results,
+    secret,
     side,
     status,
     sweep,
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        secret.check(arguments)
         command = _parse(arguments)
         if command is None:
             config.hydra_app([argument for argument in arguments if argument not in VERBS])

@@ -1,4 +1,4 @@
-"""Composing the config. Hydra is known here, in `orchestrator.overrides`, and in the plugin in hydra_plugins/ alone.
+"""Composing the config. Hydra is known here, in `overrides` and `guard` beside it, and in the plugin in hydra_plugins/.
 
 `compose` turns the command line into plain data; `sweep` does so for every member of a sweep, with whichever sweeper
 Hydra is told to use. Everything else that Hydra can do (`--help`, `--cfg job`, `--info`, tab completion) is Hydra's own
@@ -24,8 +24,8 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator import guard, yaml_loader
 from orchestrator import overrides as lines
-from orchestrator import yaml_loader
 from orchestrator.experiment import DATA
 from orchestrator.overrides import REFUSALS, is_group
 from orchestrator.refusal import ConfigError
@@ -69,6 +69,7 @@ def compose(arguments: list[str]) -> Composed:
     Raises:
         ConfigError: an override is malformed, or has several values.
     """
+    guard.up()
     overrides = lines.parse(arguments)
     with hydra.initialize_config_module("conf", version_base="1.3"):
         overrides = lines.parse(lines.replacing(arguments, overrides))
@@ -88,6 +89,7 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
         ConfigError: an override is malformed or does not compose, or the sweeper refuses it.
         Unscored: more members than the sweeper allows have no score.
     """
+    guard.up()
     overrides = lines.parse(arguments, several=True)
     scores: list[float | None] | None = None  # None: no member was asked for yet
 
@@ -113,7 +115,7 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
             if scores is not None:
                 raise
             fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-            wrong = lines.explain(fixed) if fixed and isinstance(lines.attempt(tuple(fixed)), Exception) else {}
+            wrong = lines.explain(fixed, error) if fixed and isinstance(lines.attempt(tuple(fixed)), Exception) else {}
             raise ConfigError(wrong.values() or [lines.one_line(error)]) from None
         results = Path(folder) / RESULTS
         return results.read_text(encoding="utf-8") if results.is_file() else None
@@ -185,8 +187,8 @@ class _Composer:
     def _compose(self, arguments: list[str]) -> tuple[DictConfig | None, dict[str, str]]:
         try:
             return self._loaded(arguments), {}
-        except REFUSALS:
-            errors = lines.explain([*self._beside, *arguments])
+        except REFUSALS as error:
+            errors = lines.explain([*self._beside, *arguments], error)
         if any(is_group(argument.split("=")[0]) for argument in errors):
             return None, errors
         try:
@@ -224,8 +226,8 @@ class _Composer:
             try:
                 OmegaConf.update(copy.deepcopy(base), override.key_or_group, override.value(), merge=True)
                 self._refused[key] = None
-            except REFUSALS:
-                found = lines.explain([*self._beside, *key])
+            except REFUSALS as error:
+                found = lines.explain([*self._beside, *key], error)
                 self._refused[key] = found.get(argument) or next(iter(found.values()))
         if message := self._refused[key]:
             errors[argument] = message
@@ -243,6 +245,7 @@ def hydra_app(arguments: list[str]) -> None:
     Raises:
         ConfigError: flags that do not go together, or overrides that do not compose.
     """
+    guard.up()
     chosen = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     elsewhere = any(
         argument.startswith(("-cp", "-cn", "-cd", "--config", "-m", "--multirun")) for argument in arguments

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from launch.job import Cluster
 from launch.tracking import Tracking
-from orchestrator import clusters, named, tracked
+from orchestrator import clusters, named, secret, tracked
 from orchestrator.claim import Claim
 from orchestrator.refusal import ConfigError, instead, nearest, parse
 from orchestrator.values import shown
@@ -232,6 +232,8 @@ def read(config: Mapping[str, Any], overrides: dict[str, dict[str, str]]) -> Exp
     Raises:
         ConfigError: with every error of the frame.
     """
+    if secrets := list(secret.found(config)):
+        raise ConfigError(secrets)
     names = contract.names()
     plain = {key: _read_data(key, value) for key, value in config.items() if key not in names}
     plain["wandb"], notes = tracked.read(plain.get("wandb", {}), os.environ)

@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator import confusable, yaml_file
+from orchestrator import confusable, guard, yaml_file
 from orchestrator.experiment import DATA
 from orchestrator.refusal import ConfigError, instead
 from orchestrator.values import SHOWN, shown
@@ -152,8 +152,11 @@ def attempt(arguments: tuple[str, ...]) -> DictConfig | Exception:
         return error
 
 
-def explain(arguments: list[str]) -> dict[str, str]:
-    """Override -> message, for those that do not compose, each tried beside those that choose experiment and groups."""
+def explain(arguments: list[str], error: Exception) -> dict[str, str]:
+    """Override -> message, for those that do not compose, each tried beside those that choose experiment and groups.
+
+    `error` is what was raised; it is the message where each composes, and the whole is of no use all the same.
+    """
     attempted = cache(attempt)  # one refusal takes several looks at the same command line
     places = [each for each in arguments if each.lstrip("+").startswith(f"{SEARCH_PATH}=")]
     groups = [*places]
@@ -166,7 +169,7 @@ def explain(arguments: list[str]) -> dict[str, str]:
     for number in range(1, len(arguments) + 1):  # the first that does not go with those before it
         if message := _fails(arguments[:number], attempted):
             return {arguments[number - 1]: message}
-    return {arguments[-1]: str(_fails(arguments, attempted))}
+    return {arguments[-1]: _fails(arguments, attempted) or f"{arguments[-1]}: {one_line(error)}"}
 
 
 def _fails(arguments: list[str], attempted: _Attempt) -> str | None:
@@ -208,7 +211,8 @@ def _no_place(arguments: list[str], error: Exception, attempted: _Attempt) -> st
             return f"{last}: the config has a {kind} here, and this is none; allowed: a {kind}"
     elif siblings and not key.startswith("+"):
         return f"{last}: no such key{instead(name, siblings)}"
-    known = _options(plain) if is_group(key) else []
+    elsewhere = yaml_file.options(yaml_file.roots(_search_path(_parsed(arguments))), plain) if is_group(key) else []
+    known = sorted({*_options(plain), *elsewhere}) if is_group(key) else []
     if known and value not in known:
         return f"{last}: no such {plain}{instead(value, known)}"
     return f"{last}: {one_line(error)}"
@@ -277,4 +281,4 @@ def is_group(key: str) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(guard.meant(error).split())

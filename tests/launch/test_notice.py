@@ -97,6 +97,15 @@ def test_a_failure_is_told_at_once_and_once_and_the_end_when_nothing_else_can_be
     assert (end["event"], end["failed"], end["blocked"], end["total"]) == ("end", 2, 1, 3)
 
 
+def test_a_message_calls_nobody_and_has_no_password(tmp_path: Path, receiver: Receiver) -> None:
+    begin(tmp_path)
+    look(tmp_path, fail(tmp_path, 0, "@channel [see](http://evil) <!here> at https://user:hunter2@proxy:3128/"))
+    (message,) = receiver.messages
+    assert message["reason"] == "@channel [see](http://evil) <!here> at https://***@proxy:3128/"
+    said = message["text"]
+    assert "hunter2" not in said and "@channel" not in said and "](" not in said and "<" not in said
+
+
 def test_what_had_failed_before_the_study_was_submitted_is_no_news(tmp_path: Path, receiver: Receiver) -> None:
     folder = fail(tmp_path, 0)
     begin(tmp_path, stale=notice.failed_at(folder))
