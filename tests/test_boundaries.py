@@ -49,7 +49,7 @@ def test_what_composes_configs_alone_knows_hydra() -> None:
         for f in (ROOT / "orchestrator").rglob("*.py")
         if re.search(r"^\s*(import|from) hydra", f.read_text(), re.M)
     }
-    assert knows == {"config.py", "overrides.py"}
+    assert knows == {"config.py", "guard.py", "overrides.py"}
 
 
 def test_no_file_is_named_for_nothing() -> None:
