@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from launch import local, options
+from launch import credentials, local, options
 from launch.job import Allocation, Cluster
 from orchestrator import named
 from orchestrator.refusal import ConfigError, instead
@@ -91,10 +91,19 @@ def _taken_options(cluster: Cluster) -> Iterator[str]:
     """Options of sbatch that are not the site's to set."""
     for key, name, value in _options(cluster):
         why = options.reserved(name, value)
-        if why is not None:
+        if options.named(name) == "export" and (secret := _secret(str(value))):
+            remedy = "a config is recorded, and jobs have the environment of the head; leave it out"
+            yield f"{key}: {secret} holds a secret; {remedy}"
+        elif why is not None:
             own = options.named(name)
             also = f" is sbatch's --{own}, and" if own != name else ""
             yield f"{key}={value}:{also} is not yours to set: {why}; leave it out"
+
+
+def _secret(export: str) -> str | None:
+    """The first variable of `ALL,NAME=VALUE` whose name says that it holds a secret."""
+    named = (each.partition("=") for each in export.split(","))
+    return next((variable for variable, _, value in named if value and credentials.is_secret(variable)), None)
 
 
 def _meant(name: str) -> str:

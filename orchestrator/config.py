@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator import guard, yaml_loader
+from orchestrator import executed, guard, yaml_loader
 from orchestrator import overrides as lines
 from orchestrator.experiment import DATA
 from orchestrator.overrides import REFUSALS, is_group
@@ -50,6 +50,7 @@ class Composed:
         errors: one message for each override that does not fit; `config` is composed without those.
         values: what the sweep varies, key -> text; empty if this is no member of a sweep.
         replicas: the same with each of its `seeds`, which are then among their values; empty if it has none.
+        notes: a line for each key that decides which code runs, with the file that sets it.
     """
 
     config: dict[str, Any]
@@ -57,6 +58,7 @@ class Composed:
     errors: list[str]
     values: dict[str, str] = field(default_factory=dict)
     replicas: tuple[Composed, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Unscored(Exception):
@@ -175,6 +177,14 @@ class _Composer:
         if seeds:
             errors |= {seed: _beside(seed, seeds) for seed in _set([*fixed, *varied], "seed")}
         whole = _resolved(config, stages, list(errors.values()))
+        if keys := list(executed.keys(whole.config)):
+            words = [*self._beside, *arguments]
+            whole = replace(
+                whole,
+                notes=tuple(
+                    executed.notes(keys, lines.files(words), [*words, *(str(each.input_line) for each in values)])
+                ),
+            )
         return replace(whole, replicas=tuple(_replicas(config, seeds, whole)) if whole.config else ())
 
     def _base(self, arguments: list[str]) -> tuple[DictConfig | None, dict[str, str]]:
@@ -279,7 +289,7 @@ def _replicas(config: DictConfig, seeds: list[int], whole: Composed) -> Iterator
     for number, seed in enumerate(seeds):
         OmegaConf.update(config, "seed", seed)
         stages = {} if number else whole.overrides
-        yield replace(_resolved(config, stages, whole.errors), values={"seed": str(seed)})
+        yield replace(_resolved(config, stages, whole.errors), values={"seed": str(seed)}, notes=whole.notes)
 
 
 def _resolved(config: DictConfig, stages: dict[str, dict[str, str]], errors: list[str]) -> Composed:

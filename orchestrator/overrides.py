@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -272,6 +273,15 @@ def _select(config: object, key: str) -> Any:
         return OmegaConf.select(config, key, default="") if isinstance(config, DictConfig) else ""
     except REFUSALS:
         return ""
+
+
+def files(arguments: list[str]) -> list[Path]:
+    """The files that a command line composes a config from, as far as they are files."""
+    loader = GlobalHydra.instance().config_loader()
+    chosen = loader.compute_defaults_list("config", arguments, RunMode.RUN).defaults
+    folders = yaml_file.roots(_search_path(_parsed(arguments)))
+    every = (folder / f"{each.config_path}.yaml" for each in chosen if each.config_path for folder in folders)
+    return [file for file in every if file.is_file()]
 
 
 def is_group(key: str) -> bool:

@@ -55,7 +55,8 @@ def read(composed: Sequence[Composed], start: int = 0) -> list[Member]:
         errors.note(each.errors, number)
         with errors.of(number):
             if each.config:
-                experiments[number] = experiment.read(each.config, each.overrides)
+                read = experiment.read(each.config, each.overrides)
+                experiments[number] = replace(read, notes=[*each.notes, *read.notes])
     if not errors:
         errors.refuse(_differences(experiments.values()))
     members = []

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf._utils import get_yaml_loader
@@ -64,6 +65,26 @@ def defect(file: Path) -> str | None:
     except RecursionError:
         return f"{file}: an anchor that contains itself, or values that are nested too deeply"
     return None
+
+
+def says(file: Path, names: tuple[str, ...]) -> bool:
+    """Whether a config file has these keys anywhere, one below the other; a file that cannot be read has none."""
+    try:
+        found = yaml.load(file.read_bytes(), Loader=get_yaml_loader())
+    except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError):
+        return False
+    return _has(found, names)
+
+
+def _has(plain: Any, names: tuple[str, ...]) -> bool:
+    if not names:
+        return True
+    if isinstance(plain, list):
+        return any(_has(each, names) for each in plain)
+    if not isinstance(plain, dict):
+        return False
+    below = names[0] in plain and _has(plain[names[0]], names[1:])
+    return below or any(_has(each, names) for each in plain.values())
 
 
 def said(error: yaml.YAMLError, file: Path | None = None) -> str:
