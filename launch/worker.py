@@ -38,6 +38,7 @@ from launch import (
 )
 from launch import claim as claims
 from launch import node as node_file
+from launch.escape import visible
 from launch.exhaustion import Mark
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
@@ -142,9 +143,9 @@ def _print(folder: Path, error: Exception) -> None:
     """Print a failure: with where it was raised, unless a person is to mend what it says."""
     told = cause.of(error, folder.parent.parent) or (str(error) if isinstance(error, StageError | Superseded) else None)
     if told is not None:
-        print(f"{folder}: {told}", file=sys.stderr, flush=True)
+        print(visible(f"{folder}: {told}"), file=sys.stderr, flush=True)
     else:
-        traceback.print_exception(error)
+        print(visible("".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
 
 
 def _saves(folder: Path) -> bool:
@@ -313,7 +314,7 @@ def _count_attempt(folder: Path) -> int:
 
 def _abandon(folder: Path, message: str, post: Post) -> None:
     """End this process at once, from whichever thread found that it hangs; the others of the stage end with it."""
-    print(f"{folder}: {message}", file=sys.stderr, flush=True)
+    print(visible(f"{folder}: {message}"), file=sys.stderr, flush=True)
     with contextlib.suppress(OSError):
         if not (folder / failure.ERROR).exists():
             (post.retry if failure.leave_lost(folder, message) else post.failed)()

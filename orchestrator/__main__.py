@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import cause, sharing
-from launch.escape import visible
+from launch.escape import inline, visible
 from orchestrator import (
     benchmarks,
     browse,
@@ -83,8 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show_errors(messages: list[str], arguments: list[str]) -> None:
     """One line an error for people; for scripts, which read standard output alone, an object with all of them."""
-    for message in messages:
-        print(f"error: {visible(message)}", file=sys.stderr)
+    for line in "\n".join(messages).split("\n"):
+        print(inline(f"error: {line}"), file=sys.stderr)
     if "--json" in arguments:
         print(json.dumps({"errors": messages}))
 
@@ -278,7 +278,7 @@ def _sweep(command: Command) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(found, encoding="utf-8")
         results.show(study, command.as_json, command.line)
-        print(f"{found}written to {file}", file=sys.stderr if command.as_json else sys.stdout)
+        print(visible(f"{found}written to {file}"), file=sys.stderr if command.as_json else sys.stdout)
     return max(codes)
 
 

@@ -42,7 +42,7 @@ def verb(study: Study, command: Command) -> int:
     try:
         _show(study, command, node, folder)
     except readable.Unreadable as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        print(inline(f"error: {error}"), file=sys.stderr)
         return FAILED
     return DONE
 
@@ -58,7 +58,7 @@ def _show(study: Study, command: Command, node: Node, folder: Path) -> None:
     if HTML in command.flags:
         file = page_file(study, node, only_wrong=WRONG in command.flags)
         page.write(file, page.Heading.of(node, folder, total=len(every)), shown)
-        print(json.dumps({"page": str(file)}) if command.as_json else file)
+        print(json.dumps({"page": str(file)}) if command.as_json else inline(str(file)))
     elif command.as_json:
         _print(json_lines(shown))
     else:

@@ -77,7 +77,7 @@ def verb(study: Study, command: Command) -> int:
         told = f"error: nothing is known of the jobs: {error}"
         if command.node is None:
             told += "; `cancel NODE` frees a node that nobody has touched for a while"
-        print(told, file=sys.stderr)
+        print(inline(told), file=sys.stderr)
         return FAILED
     if command.as_json:
         shown = {"jobs": cut.jobs, "workers": cut.workers, "freed": cut.freed, "left": cut.left, "over": over}
@@ -243,7 +243,7 @@ def _wait(ready: Callable[[], bool], cut: Cut) -> bool:
         if not told:
             told = True
             whom = ", ".join([*(f"job {job}" for job in cut.jobs), *(f"worker {pid}" for pid in cut.workers)])
-            print(f"waiting for the end of {whom}", file=sys.stderr, flush=True)
+            print(inline(f"waiting for the end of {whom}"), file=sys.stderr, flush=True)
         time.sleep(POLL)
     return True
 
@@ -259,7 +259,9 @@ def _tell(cut: Cut, chosen: set[str], over: bool) -> None:
     if not cut.ended and not cut.left:
         print("nothing of it is in flight")
     if not over:
-        print(f"not over yet after {PATIENCE:.0f} s; wait with the next run until status shows nothing in flight")
+        print(
+            inline(f"not over yet after {PATIENCE:.0f} s; wait with the next run until status shows nothing in flight")
+        )
 
 
 def _workers(cut: Cut) -> dict[str, list[str]]:

@@ -49,7 +49,7 @@ def verb(study: Study, command: Command) -> int:
     try:
         _show(study, command, found)
     except readable.Unreadable as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        print(inline(f"error: {error}"), file=sys.stderr)
         return FAILED
     return DONE if any(each.benchmarks for each in found) else FAILED
 
@@ -178,7 +178,7 @@ def _show_flip(moved: Moved, names: tuple[str, str], out: Console) -> None:
         out.print(table)
     else:
         for name, text in zip(names, texts, strict=True):
-            out.print(Text(f"{name}: ").append(text), overflow="fold")
+            out.print(Text(inline(f"{name}: ")).append(text), overflow="fold")
 
 
 def cut(text: str, *, last: bool = False) -> str:

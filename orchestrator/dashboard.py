@@ -7,6 +7,7 @@ is written beside the study's tables either way.
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import tracking
+from launch.escape import inline
 from launch.tracking import Recorder
 from orchestrator import report, results, summary_run
 from orchestrator.command import DONE, FAILED, Command, Study
@@ -53,14 +55,14 @@ def verb(study: Study, command: Command) -> int:
 def _show(
     study: Study, runs: list[dict[str, Any]], offline: list[str], made: dict[str, Any], errors: list[str]
 ) -> None:
-    print(f"{len(runs)} runs recorded of what had none, of the variants and of the study")
+    lines = [f"{len(runs)} runs recorded of what had none, of the variants and of the study"]
     if offline:
-        print(f"offline; upload with  cd {study.store.root} && wandb sync -n 1 {names.FOLDER}/offline-run-*")
-    for what in ("workspace", "report"):
-        if what in made:
-            print(f"{what}: {made[what]}")
-    if made.get("why"):
-        print(f"not on a server: {made['why']}")
+        place = shlex.quote(str(study.store.root))
+        lines.append(f"offline; upload with  cd {place} && wandb sync -n 1 {names.FOLDER}/offline-run-*")
+    lines += [f"{what}: {made[what]}" for what in ("workspace", "report") if what in made]
+    lines += [f"not on a server: {made['why']}"] if made.get("why") else []
+    for line in lines:
+        print(inline(line))
     for error in errors:
         say(f"error: {error}")
 

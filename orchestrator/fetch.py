@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 from rich.filesize import decimal
 
+from launch.escape import inline
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.sources import Source
 from stages import hub, rows
@@ -49,13 +50,13 @@ def verb(study: Study, command: Command) -> int:
     for each in fetch(study.graph.sources.values()):
         found.append(each)
         if not command.as_json:
-            print(_line(each), flush=True)
+            print(inline(_line(each)), flush=True)
     missing = [each for each in found if each.state == "missing"]
     if command.as_json:
         print(json.dumps({"sources": [asdict(each) for each in found]}))
     else:
         counts = ", ".join(f"{n} {state}" for state in STATES if (n := sum(each.state == state for each in found)))
-        print(counts or "this study needs nothing from outside")
+        print(inline(counts) or "this study needs nothing from outside")
     return FAILED if missing else DONE
 
 

@@ -91,7 +91,7 @@ def verb(site: Site, command: Command) -> int:
     else:
         view.show_garbage(garbage, KINDS, removed, view.console())
         if stopped:
-            view.console(errors=True).print(stopped)
+            view.console(errors=True).print(view.escape(stopped))
     return FAILED if stopped else DONE
 
 

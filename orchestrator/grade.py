@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, get_args
 
+from launch.escape import inline
 from orchestrator.command import DONE, Command, Site
 from orchestrator.refusal import ConfigError, instead
 from stages.grading import letters
@@ -48,7 +49,7 @@ def verb(site: Site, command: Command) -> int:
         except BrokenPipeError:  # whoever read it has had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     shown = ", ".join(f"{counts[name]} {name}" for name in ("correct", "wrong", "unparsed", "errors"))
-    print(f"{sum(counts.values())} graded: {shown}", file=sys.stderr)
+    print(inline(f"{sum(counts.values())} graded: {shown}"), file=sys.stderr)
     return DONE
 
 

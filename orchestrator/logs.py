@@ -47,7 +47,7 @@ def verb(study: Study, command: Command) -> int:
             _show(words)
     if found is None:
         entry = next(each for each in plan.make(study.graph, study.store) if each.node is node)
-        _say(inline(f"{names.full(node)} has no log: {entry.state}, {entry.reason}"))
+        _say(f"{names.full(node)} has no log: {entry.state}, {entry.reason}")
     return FAILED if found is None else DONE
 
 
@@ -164,4 +164,4 @@ def _copy(source: IO[bytes], printed: Printed) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(inline(text), file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from launch.escape import inline
 from launch.tracking import Recorder
 from orchestrator import averages, differences, report
 from orchestrator.command import Study
@@ -156,4 +157,4 @@ def _stages(study: Study, variant: str) -> dict[str, Any]:
 
 def say(text: str) -> None:
     """One line for whoever waits."""
-    print(text, file=sys.stderr, flush=True)
+    print(inline(text), file=sys.stderr, flush=True)

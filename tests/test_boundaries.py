@@ -1,5 +1,6 @@
 """Policies that matter: a light head, downward imports, pages whose links exist, a README that is short."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -50,6 +51,33 @@ def test_what_composes_configs_alone_knows_hydra() -> None:
         if re.search(r"^\s*(import|from) hydra", f.read_text(), re.M)
     }
     assert knows == {"config.py", "guard.py", "overrides.py"}
+
+
+def test_nothing_is_printed_that_is_not_escaped() -> None:
+    """What the head prints is a constant, JSON, or has gone through `launch.escape`: it may be of others."""
+    free = {"start.py"}  # which has to be there before anything else is imported
+    found = [
+        f"{file.name}:{call.lineno}"
+        for file in (ROOT / "orchestrator").rglob("*.py")
+        if file.name not in free
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "print"
+        if not all(map(_is_escaped, call.args))
+    ]
+    assert found == []
+
+
+def _is_escaped(shown: ast.expr) -> bool:
+    match shown:
+        case ast.Constant():
+            return True
+        case ast.IfExp(body=one, orelse=other):
+            return _is_escaped(one) and _is_escaped(other)
+        case ast.BoolOp(values=values):
+            return all(map(_is_escaped, values))
+        case ast.Call(func=ast.Name(id=name)) | ast.Call(func=ast.Attribute(attr=name)):
+            return name in ("inline", "visible", "dumps")
+    return False
 
 
 def test_no_file_is_named_for_nothing() -> None:

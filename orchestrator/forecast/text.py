@@ -30,9 +30,11 @@ def show(outlook: Outlook, out: Console) -> None:
     for stage, several in outlook.stages().items():
         for loads, alike in _alike(several):
             for load in loads:
-                out.print(f"{escape(_who(alike))}, {load.where}: {load.bytes / GB:.1f} GB{_of(stage, load, outlook)}")
+                out.print(
+                    f"{escape(f'{_who(alike)}, {load.where}')}: {load.bytes / GB:.1f} GB{_of(stage, load, outlook)}"
+                )
                 for part in load.parts:
-                    out.print(f"    {part}{'' if part.exact else '  (a bound)'}")
+                    out.print(f"    {escape(str(part))}{'' if part.exact else '  (a bound)'}")
 
 
 def _memory(outlook: Outlook) -> str:
