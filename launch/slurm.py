@@ -9,18 +9,20 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from launch import naming, options
+from launch import boot, naming, options
 from launch.job import Allocation
 from launch.queue import PATIENCE, ending
+from launch.snapshot import Snapshot
+from stages import own
 
 #: What sbatch says when there is no room for a job now, but will be: limits on how many jobs one may have queued.
 _FULL = re.compile(r"MaxSubmit|job submit limit|job count limit", re.IGNORECASE)
@@ -86,7 +88,7 @@ class Submission:
         size: elements of the job array; 1 for a job that is none.
         ranks: processes on each machine.
         after: `sbatch --dependency`, None for a job that may start at once.
-        root: the folder of the code.
+        code: what the job runs a copy of.
         grace: seconds before the time limit at which the job is told.
         segment: which one it is of the jobs that a stage takes one after the other.
         module: what the job runs.
@@ -98,7 +100,7 @@ class Submission:
     ranks: int
     after: str | None
     allocation: Allocation
-    root: Path
+    code: Snapshot
     grace: int
     segment: int = 0
     module: str = "launch.task"
@@ -114,7 +116,7 @@ def submit(given: Submission) -> str:
 
     try:
         # submitit prints what sbatch says, which is told in a line by whoever called this.
-        with _outside_of_slurm(given.allocation), redirect_stderr(io.StringIO()):
+        with _outside_of_slurm(given.allocation), own.alone(), redirect_stderr(io.StringIO()):
             job = _executor(given)._submit_command(_command(given))
     except FailedJobError as error:
         raise _meaning(_plain(str(error)), getattr(error.__cause__, "returncode", None)) from None
@@ -227,14 +229,24 @@ def _parameters(given: Submission) -> dict[str, Any]:
 
 
 def _command(given: Submission) -> str:
-    words = f"{quote(sys.executable)} -u -m {given.module} {quote(str(given.folder))} {given.segment}"
+    start = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        Path(boot.__file__).read_text(),
+        str(given.code.folder),
+        given.code.digest,
+    ]
+    words = shlex.join([*start, given.module, str(given.folder), str(given.segment)])
     return words if given.ranks * given.allocation.nodes > 1 else f"exec {words}"
 
 
 def _setup(given: Submission) -> list[str]:
     """What the script does first. The environment itself goes with the job, unwritten, as sbatch's default is."""
+    root = given.code.folder
     named = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
-    path = [str(each) for each in (given.root, *(_frozen(each, given.root) for each in named))]
+    path = [str(each) for each in (root, *(_frozen(each, root) for each in named))]
     variables = {
         "PYTHONPATH": os.pathsep.join(dict.fromkeys(path)),
         "PYTHONUNBUFFERED": "1",
@@ -244,8 +256,7 @@ def _setup(given: Submission) -> list[str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }
-    exports = [f"export {name}={quote(value)}" for name, value in variables.items()]
-    return [f"cd {quote(str(given.root))}", *exports]
+    return [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
 def _frozen(folder: Path, root: Path) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 
 import stages
 from stages import content, contract
-from stages.store import Memory, stamp
+from stages.store import Memory
 
 #: Modules and packages of `stages` that carry artifacts and messages, and compute no number of any stage.
 CARRIERS = ("artifact", "contract", "identity", "lifeline", "progress", "saved", "store", "tracking")
@@ -77,10 +77,11 @@ def _file(name: str) -> Path | None:
 
 def _read(file: Path, known: Memory) -> dict[str, list[str]]:
     """The digests of a file's definitions, and the names in `stages` that it may import."""
-    key = f"code:{file}:{stamp(file.stat())}"
+    source = file.read_bytes()
+    key = f"code:{hashlib.sha256(source).hexdigest()}"  # by content: each job has a copy of its own
     found: dict[str, list[str]] | None = known.get(key)
     if found is None:
-        found = _parsed(file.read_bytes())
+        found = _parsed(source)
         known.put(key, found)
     return found
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import sys
 import threading
 import time
 from pathlib import Path
 
-from launch import exhaustion, failure, hold, order, provenance, queue, rendezvous, sharing, worker
+from launch import boot, exhaustion, failure, hold, order, provenance, queue, rendezvous, sharing, worker
 from launch import node as node_file
 from launch.notice import Lookout
 from launch.order import Order
 from launch.queue import Unanswered
-from stages import contract
+from stages import contract, own
 from stages.contract import Interrupted
+from stages.own import NotOwn
 from stages.saved import Saved
 from stages.store import ATTEMPTS
 
@@ -37,8 +39,13 @@ def main(folder: Path, segment: int) -> int:
 
     `segment` counts the jobs that were submitted, one after the other, for the same nodes.
     """
-    sharing.join(folder.parent.parent)
-    given = order.read(folder)
+    store = order.store_of(folder)
+    sharing.join(store)
+    try:
+        given = order.mine(folder)
+    except (NotOwn, OSError, ValueError) as error:
+        print(f"the order is not followed: {error}", file=sys.stderr)
+        return 1
     task = given.tasks[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
     meeting = rendezvous.of_slurm(given.servers)
     _print_to(Path(task.log if meeting.rank == 0 else f"{task.log}.rank{meeting.rank}"))
@@ -56,8 +63,8 @@ def main(folder: Path, segment: int) -> int:
     for each in folders:
         with contextlib.suppress(Exception):  # of a stage that cannot be imported the worker will say why
             contract.load(node_file.read(each).stage)
-    lookout = Lookout(folder.parent.parent)
-    wrong = _foreign_code(Path(given.root)) or _foreign_packages(given.packages)
+    lookout = Lookout(store)
+    wrong = _foreign_code(Path(os.environ.get(boot.CODE, given.root))) or _foreign_packages(given.packages)
     if wrong is not None:
         for each in folders:
             with contextlib.suppress(OSError):
@@ -225,15 +232,25 @@ def _said_before(folder: Path, log: Path) -> str:
 
 
 def _print_to(log: Path) -> None:
-    """Send what this process and its children print to the node's log."""
+    """Send what this process and its children print to the node's log.
+
+    Where somebody else has put a link, a pipe or a file of its own, that stays in the file that Slurm writes.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        with open(os.open(log, how, 0o666), "ab") as file:
+            seen = os.fstat(file.fileno())
+            if not stat.S_ISREG(seen.st_mode) or seen.st_uid != os.getuid():
+                raise OSError(f"it is no file of {own.login(os.getuid())}")
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    except OSError as error:
+        print(f"{log} is not written: {error.strerror or error}; the log goes on here", flush=True)
 
 
 def _foreign_code(root: Path) -> str | None:
-    """What was imported from elsewhere than the snapshot that was submitted."""
+    """What was imported from elsewhere than the folder of the code that was submitted."""
     for name, module in sorted(sys.modules.items()):
         lies = Path(getattr(module, "__file__", None) or root)
         if name.partition(".")[0] in ("launch", "stages") and not lies.resolve().is_relative_to(root.resolve()):
@@ -252,4 +269,6 @@ def _foreign_packages(submitted: dict[str, str]) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))
+    code = main(Path(sys.argv[1]), int(sys.argv[2]))
+    boot.leave()
+    sys.exit(code)

@@ -187,7 +187,7 @@ def _is_of(job: queue.Entry, claim: Claim) -> bool:
 
 def _folders(claim: Claim, store: Store) -> list[Path]:
     """The nodes of a Slurm job that are not published."""
-    given = order.read(store.root / "jobs" / claim.token)
+    given = order.read(order.find(store.root, claim.token))
     return [folder for each in given.tasks[claim.index or 0].folders if (folder := Path(each)).is_dir()]
 
 

@@ -17,7 +17,7 @@ def written(claim: Claim | None, store: Store) -> list[Path]:
     """What Slurm wrote for a job, also if that did not come to open its own log."""
     if claim is None or claim.job is None:
         return []
-    return sorted((store.root / "jobs" / claim.token).glob(f"{claim.job}_*_log.out"))
+    return sorted(order.find(store.root, claim.token).glob(f"{claim.job}_*_log.out"))
 
 
 def starved(claim: Claim | None, stands: Standing, store: Store) -> str | None:
@@ -45,7 +45,7 @@ def _logs(claim: Claim | None, store: Store) -> list[Path]:
         return []
     found = written(claim, store)
     try:
-        task = order.read(store.root / "jobs" / claim.token).tasks[claim.index or 0]
-    except (OSError, ValueError, IndexError, KeyError, TypeError):
+        task = order.read(order.find(store.root, claim.token)).tasks[claim.index or 0]
+    except (OSError, ValueError, IndexError):
         return found
     return [file for file in (Path(task.log), *found) if file.is_file()]

@@ -17,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from launch import claim, probe, provenance, queue, sharing, slurm, snapshot
+from launch import claim, order, probe, provenance, queue, sharing, slurm, snapshot
 from launch.job import Cluster
 from launch.local import visible_gpus
 from launch.queue import Unanswered
@@ -26,6 +26,7 @@ from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.finding import Finding
 from orchestrator.refusal import ConfigError
 from stages import contract
+from stages.own import NotOwn
 from stages.store import Store
 
 #: Seconds that a probe may wait in the queue and run, and between two looks at it.
@@ -84,8 +85,10 @@ def ask_a_job(cluster: Cluster, store: Store) -> list[Finding]:
     """Submit a job of a minute, and compare what it sees with what is here."""
     sharing.join(store.root)
     token = claim.new_token()
-    folder = store.root / "jobs" / token
-    folder.mkdir(parents=True)
+    try:
+        code, folder = snapshot.take(store.root), order.make(store.root, token)
+    except (snapshot.Unfit, NotOwn) as error:
+        return [Finding(what="probe", value="not submitted", means=str(error), fatal=True)]
     needs = replace(cluster.classes.get("cpu", cluster.default), time=1, nodes=1)
     try:
         given = slurm.Submission(
@@ -95,12 +98,12 @@ def ask_a_job(cluster: Cluster, store: Store) -> list[Finding]:
             ranks=1,
             after=None,
             allocation=needs,
-            root=snapshot.take(store.root),
+            code=code,
             grace=10,
             module="launch.probe",
         )
         job = slurm.submit(given)
-    except (slurm.Refused, slurm.Full, slurm.Silent, snapshot.TooLarge) as error:
+    except (slurm.Refused, slurm.Full, slurm.Silent) as error:
         shutil.rmtree(folder, ignore_errors=True)
         return [Finding(what="probe", value="not submitted", means=str(error), fatal=True)]
     try:

@@ -21,20 +21,20 @@ from typing import Any
 
 from launch import claim as claims
 from launch import node as node_file
-from launch import order, standing
+from launch import order, snapshot, standing
 from launch.node import NodeSpec
 from launch.order import Order
 from orchestrator import runs, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.refusal import ConfigError
 from orchestrator.runs import Wanted
-from stages import artifact, contract
+from stages import artifact, contract, own
 from stages.store import Store
 
 #: Seconds for which what a submission is about to use is left alone.
 YOUNG = 24 * 3600.0
 #: Folders of the store that are no stage's.
-OTHERS = {"logs", "reports", "jobs", "snapshots", "wandb", runs.RUNS}
+OTHERS = {"logs", "reports", "jobs", "snapshots", "wandb", own.USERS, runs.RUNS}
 
 KINDS = {
     "artifact": "artifacts that no recorded run names",
@@ -147,8 +147,8 @@ def _look(store: Store) -> Found:
             found.tokens |= {claim.token} if claim is not None else set()
     if not isinstance(seen, Exception):
         found.tokens |= {str(job.token) for job in seen.entries if not job.ended}
-    found.orders = {folder: _order(folder) for folder in _folders(store.root / "jobs")}
-    found.snapshots = _folders(store.root / "snapshots")
+    found.orders = {folder: _order(folder) for folder in order.folders(store.root)}
+    found.snapshots = snapshot.folders(store.root)
     return found
 
 
@@ -242,13 +242,19 @@ def _delete(garbage: Iterable[Garbage], store: Store, before: list[tuple[Path, i
     for each in garbage:
         if _records(store) != before:
             return "somebody has started a run meanwhile; nothing more is removed: run gc again"
-        gone = store.root / each.path.relative_to(store.root).parts[0] / f"{artifact.GONE}{secrets.token_hex(6)}"
+        gone = _beside(each.path, store) / f"{artifact.GONE}{secrets.token_hex(6)}"
         try:
             os.rename(each.path, gone)
         except OSError as error:
             return f"{each.path}: cannot be removed: {error.strerror}"
         shutil.rmtree(gone, ignore_errors=True)
     return ""
+
+
+def _beside(path: Path, store: Store) -> Path:
+    """The folder of a stage that something lies in; of what lies in a user's folder, the folder that it lies in."""
+    top = path.relative_to(store.root).parts[0]
+    return path.parent if top == own.USERS else store.root / top
 
 
 def _order(folder: Path) -> Order | None:

@@ -115,7 +115,7 @@ def _ordered(node: Node, claim: Claim | None, store: Store) -> Path | None:
     if claim is None or claim.launcher != "slurm":
         return None
     try:
-        tasks = order.read(store.root / "jobs" / claim.token).tasks
+        tasks = order.read(order.find(store.root, claim.token)).tasks
     except (OSError, ValueError):
         return None
     return Path(tasks[claim.index or 0].log)
@@ -125,7 +125,7 @@ def _early(claim: Claim | None, store: Store) -> list[Path]:
     """What Slurm wrote for a job that may not have opened its log: `<id>_<rank>_log.out`."""
     if claim is None or claim.launcher != "slurm" or claim.job is None:
         return []
-    written = (store.root / "jobs" / claim.token).glob(f"{claim.job}_*_log.out")
+    written = order.find(store.root, claim.token).glob(f"{claim.job}_*_log.out")
     return [file for file in written if file.stat().st_size > 0]
 
 

@@ -21,7 +21,7 @@ def cancel(store: Store, tell: Callable[[str], None]) -> None:
         waiting = [entry for entry in queue.read([getpass.getuser()]).entries if entry.waiting and entry.token]
     except Unanswered:
         return
-    orphans = [entry.id for entry in waiting if _is_orphan(entry, store.root / "jobs" / str(entry.token))]
+    orphans = [entry.id for entry in waiting if _is_orphan(entry, order.find(store.root, str(entry.token)))]
     if orphans and queue.try_cancel(orphans):
         tell(f"cancelled jobs that nobody waits for any more: {', '.join(orphans)}")
 

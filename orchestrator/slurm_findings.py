@@ -11,6 +11,7 @@ from pathlib import Path
 from launch import queue, slurm
 from launch.job import Allocation, Cluster
 from launch.queue import Unanswered
+from launch.snapshot import Snapshot
 from orchestrator.finding import Finding
 from orchestrator.refusal import instead
 from stages import contract
@@ -239,7 +240,7 @@ def _refusal(needs: Allocation, ranks: int, grace: int) -> str | None:
         ranks=ranks,
         after=None,
         allocation=needs,
-        root=Path("/tmp"),
+        code=Snapshot(folder=Path("/tmp"), digest=""),
         grace=grace,
     )
     try:

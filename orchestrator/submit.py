@@ -20,6 +20,7 @@ from launch.claim import LEASE, Claim
 from launch.job import Cluster
 from launch.queue import Unanswered
 from launch.slurm import Refused, Silent, Submission
+from launch.snapshot import Snapshot
 from orchestrator import orphans
 from orchestrator.arrays import Array, arrange
 from orchestrator.batch import batches, log, prepare, tidy
@@ -27,6 +28,8 @@ from orchestrator.graph import Graph, Node
 from orchestrator.handing import Handing, Unexplained, queue_of_mine
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
+from stages import own
+from stages.own import NotOwn
 from stages.store import Store
 
 #: Seconds between two looks at a claim whose head is submitting it.
@@ -107,7 +110,7 @@ class Submitter:
                 raise ConfigError(
                     ["cluster.launcher=slurm: sbatch is not on the PATH; is this a machine of the cluster?"]
                 )
-            self._root = self._snapshot()
+            self._code = self._frozen()
             self._packages, self._git = provenance.packages(), provenance.git()
             self._settings = self._ask_settings()
             done = [key for key, entry in self._entries.items() if entry.state == "done"]
@@ -117,11 +120,14 @@ class Submitter:
         orphans.cancel(self._store, self._tell)
         return self._outcome
 
-    def _snapshot(self) -> Path:
+    def _frozen(self) -> Snapshot:
         try:
-            return snapshot.take(self._store.root)
-        except snapshot.TooLarge as error:
+            frozen = snapshot.take(self._store.root, self._tell)
+        except (snapshot.Unfit, NotOwn) as error:
             raise ConfigError([str(error)]) from None
+        if loose := own.loose(self._store.root):
+            self._tell(f"note: {loose}")
+        return frozen
 
     def _ask_settings(self) -> dict[str, str]:
         try:
@@ -251,7 +257,7 @@ class Submitter:
             ranks=array.needs.ranks(stage),
             after=",".join(after) or None,
             allocation=array.needs,
-            root=self._root,
+            code=self._code,
             grace=self._cluster.grace,
         )
         job = self._accepted(given, token, stage)
@@ -266,11 +272,11 @@ class Submitter:
             order.Task(folders=[str(folder) for _, folder, _ in element], log=str(log(element[0][0], self._store)))
             for element in elements
         ]
-        folder = self._store.root / "jobs" / token
+        folder = order.make(self._store.root, token)
         order.Order(
             token=token,
             tasks=tasks,
-            root=str(self._root),
+            root=str(self._code.folder),
             packages=self._packages,
             time=array.needs.time,
             git=self._git,

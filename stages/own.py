@@ -2,16 +2,19 @@
 
     <store>/users/<login>/<name>/...     nobody but that user can write there
 
-A member of the group may write in the store's root, and so may move `users` out of the way. Nobody but its user can
-make what is in a folder there, so whoever reads code or an order checks the owner and the mode of what it has opened.
+A member of the group may write in the store's root, and so may move `users` out of the way, unless the root is sticky:
+it is made so as soon as its owner needs a folder here. Nobody but its user can make what is in such a folder, so
+whoever reads code or an order checks the owner and the mode of what it has opened, too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 USERS = "users"
@@ -32,7 +35,10 @@ def folder(store: Path, *names: str) -> Path:
         NotOwn: a part of it is a link, is no folder, belongs to somebody else, or may be written by others.
         OSError: it cannot be made.
     """
+    store.mkdir(parents=True, exist_ok=True)
     seen = store.stat()
+    if seen.st_mode & _OTHERS and not seen.st_mode & stat.S_ISVTX and seen.st_uid == os.getuid():
+        os.chmod(store, stat.S_IMODE(seen.st_mode) | stat.S_ISVTX)
     _shared(store / USERS, seen.st_mode)
     found = store / USERS
     for name in (login(os.getuid()), *names):
@@ -67,6 +73,41 @@ def check_seen(path: Path, seen: os.stat_result) -> None:
         raise NotOwn(f"{path} belongs to {_name(seen.st_uid)}, not to {_name(os.getuid())}; rename it{why}")
     if seen.st_mode & _OTHERS:
         raise NotOwn(f"{path} of {_name(seen.st_uid)} may be written by others; see what they wrote, and remove it")
+
+
+def loose(store: Path) -> str | None:
+    """Who can keep members of the group from moving the folders of others in a store; None if nobody has to."""
+    seen = store.stat()
+    if not seen.st_mode & _OTHERS or seen.st_mode & stat.S_ISVTX:
+        return None
+    owner = _name(seen.st_uid)
+    return f"others may move what is in {store}, which belongs to {owner}; {owner} runs: chmod +t {store}"
+
+
+def text(file: Path) -> str:
+    """The text of a file of this user's, which nobody else can have written.
+
+    Raises:
+        NotOwn: somebody else can.
+        OSError: it is not there, or cannot be opened.
+        ValueError: it is no UTF-8.
+    """
+    check(file)
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8") as stream:
+        check_seen(file, os.fstat(descriptor))  # it may be another by now
+        return stream.read()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """For as long as the block lasts, create files that others cannot write."""
+    before = os.umask(_OTHERS)
+    try:
+        os.umask(before | _OTHERS)
+        yield
+    finally:
+        os.umask(before)
 
 
 def login(uid: int) -> str:

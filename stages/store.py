@@ -5,6 +5,7 @@
     <store>/logs/<stage>/                        what jobs printed, one file an attempt
     <store>/reports/<experiment>/                tables
     <store>/wandb/                               what W&B's client writes
+    <store>/users/<login>/                       what one user alone may write (see `stages.own`): code, orders
     <store>/.sources.json, .records-1.json       memories: may be deleted at any time
 
 Artifacts are found by fingerprint alone: labels are for people, and two experiments may name one node differently.
@@ -23,7 +24,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages import artifact, jsonfile
+from stages import artifact, jsonfile, own
+from stages.own import NotOwn
 
 #: Files of a node that is being worked on: held by its worker, its progress, and how often it was started.
 LOCK, PROGRESS, ATTEMPTS = "lock", "progress.json", "attempts"
@@ -39,11 +41,13 @@ class Memory:
     """What was found out about files once, kept in `file` for the next time. Lost, or raced, it is found out again.
 
     A key has to name the state of the file (see `stamp`), so that what is remembered of it is true or never asked for.
+    In a store that others may write, where `file` may be somebody else's, this user has another one in its own folder.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._known: dict[str, Any] = _read_object(file)
+        self._mine = file.parent / own.USERS / own.login(os.getuid()) / file.name
+        self._known: dict[str, Any] = {**_read_object(file), **_read_object(self._mine)}
         self._fresh: dict[str, Any] = {}
 
     def get(self, key: str) -> Any:
@@ -58,8 +62,12 @@ class Memory:
         """Write down what is new, if that is possible: beside what others wrote since, whole or not at all."""
         if not self._fresh or not self._file.parent.is_dir():
             return
-        with contextlib.suppress(OSError):  # a full disk, or somebody else's store
-            jsonfile.write(self._file, {**_read_object(self._file), **self._fresh})
+        with contextlib.suppress(OSError, NotOwn):  # a full disk, or somebody else's store
+            try:
+                jsonfile.write(self._file, {**_read_object(self._file), **self._fresh})
+            except PermissionError:
+                own.folder(self._file.parent)
+                jsonfile.write(self._mine, {**_read_object(self._mine), **self._fresh})
             self._fresh.clear()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import exhaustion, failure, ranks
+from launch import exhaustion, failure, order, ranks
 from launch.queue import Queue
 from launch.standing import Standing
 from orchestrator import deaths, follow, plan
@@ -160,8 +160,7 @@ def test_a_job_that_slurm_saw_end(
     folder.mkdir(parents=True)
     (folder / "attempts").write_text("1")
     (folder / "claim-1.json").write_text(json.dumps({"token": "a" * 12, "launcher": "slurm", "job": "12", "number": 1}))
-    job = store.root / "jobs" / ("a" * 12)
-    job.mkdir(parents=True)
+    job = order.make(store.root, "a" * 12)
     (job / "12_0_log.out").write_text(f"{slurm}\n")
     stands = Standing(state="free", reason=f"job 12 ended as {ended}", ended=ended)
     monkeypatch.setattr("launch.standing.of", lambda *_, **__: stands)

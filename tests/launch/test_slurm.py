@@ -10,7 +10,10 @@ import pytest
 from launch import slurm
 from launch.job import Allocation
 from launch.slurm import Full, Refused, Silent, Submission, Unclear
+from launch.snapshot import Snapshot
 
+#: What a job would run, if one came so far.
+CODE = Snapshot(folder=Path("/"), digest="")
 FAILED = "sbatch: error: Batch job submission failed: "
 
 
@@ -29,7 +32,7 @@ def submit(sbatch: Path, script: str) -> str:
     sbatch.write_text(f"#!/bin/sh\n{script}\n")
     sbatch.chmod(0o755)
     given = Submission(
-        folder=sbatch.parent, name="x~1", size=1, ranks=1, after=None, allocation=Allocation(), root=Path("/"), grace=1
+        folder=sbatch.parent, name="x~1", size=1, ranks=1, after=None, allocation=Allocation(), code=CODE, grace=1
     )
     return slurm.submit(given)
 

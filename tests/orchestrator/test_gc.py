@@ -58,7 +58,9 @@ def old(path: Path) -> None:
 
 
 def order(store: Store, token: str, root: Path, *folders: Path) -> Path:
-    job = store.root / "jobs" / token
+    """An order beside the snapshots that it is of."""
+    job = root.parent.parent / "jobs" / token
+    job.mkdir(parents=True)
     task = Task(folders=[str(folder) for folder in folders], log="")
     Order(token=token, tasks=[task], root=str(root), packages={}, time=1).write(job)
     old(job / "order.json")
@@ -140,10 +142,11 @@ def test_a_node_that_somebody_is_at_stays_with_what_it_reads(tmp_path: Path) -> 
     assert found(store) == {("unfinished", f"toy_train/{folder.name}")}  # the base is in every toy study
 
 
-def test_jobs_and_code_go_a_day_after_they_were_needed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["users/somebody", "."], ids=["now", "of an earlier version"])
+def test_jobs_and_code_go_a_day_after_they_were_needed(tmp_path: Path, place: str) -> None:
     graph, store = made(tmp_path, LONG)
     record(tmp_path, BOTH)
-    snapshots = [tmp_path / "snapshots" / each for each in ("live", "over", "fresh")]
+    snapshots = [tmp_path / place / "snapshots" / each for each in ("live", "over", "fresh")]
     for each in snapshots:
         each.mkdir(parents=True)
         old(each)
@@ -154,7 +157,10 @@ def test_jobs_and_code_go_a_day_after_they_were_needed(tmp_path: Path) -> None:
     claims.take(folder, Claim(token="b" * 12, launcher="local", host="elsewhere"), None)
     order(store, "b" * 12, snapshots[0], folder)
     order(store, "c" * 12, snapshots[1], store.job("toy_train", find(graph, "toy_train/Long").fingerprint))
-    assert found(store) == {("job", f"jobs/{'c' * 12}"), ("snapshot", "snapshots/over")}
+    gone = {tmp_path / place / "jobs" / ("c" * 12), snapshots[1]}
+    assert {tmp_path / path for _, path in found(store)} == gone
+    gc.verb(Site(cluster(), store), Command("gc", None, frozenset({"--delete"}), []))
+    assert not any(each.exists() for each in gone) and snapshots[0].exists() and snapshots[2].exists()
 
 
 def test_what_others_made_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from launch import claim as claims
+from launch import order
 from launch.claim import Claim
 from launch.order import Order, Task
 from orchestrator import logs
@@ -33,7 +34,7 @@ def submitted(node: Node, store: Store, log: str) -> Path:
     folder = store.job(node.stage, node.fingerprint)
     folder.mkdir(parents=True)
     claims.take(folder, Claim(token=TOKEN, launcher="slurm", job="12"), None)
-    job = store.root / "jobs" / TOKEN
+    job = order.make(store.root, TOKEN)
     Order(token=TOKEN, tasks=[Task(folders=[str(folder)], log=log)], root="/", packages={}, time=1).write(job)
     return job
 

@@ -14,6 +14,7 @@ from launch import queue, slurm, snapshot
 from launch.claim import Claim
 from launch.queue import Entry, Queue, Unanswered
 from launch.slurm import Refused, Silent, Submission, Unclear
+from launch.snapshot import Snapshot
 from orchestrator import handing, plan
 from orchestrator.command import Study
 from orchestrator.refusal import ConfigError
@@ -70,7 +71,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(queue, "read", made.read)
     monkeypatch.setattr(queue, "settings", lambda: {"ClusterName": "alpha"})
     monkeypatch.setattr(queue, "cancel", lambda ids: None)
-    monkeypatch.setattr(snapshot, "take", lambda store: tmp_path)
+    code = Snapshot(folder=tmp_path, digest="")
+    monkeypatch.setattr(snapshot, "take", lambda store, tell: code)
     monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(handing, "wait_exponential", lambda **_: lambda state: 0)
     return made

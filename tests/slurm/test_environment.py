@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import boot, snapshot
 from tests.slurm.cluster import Cluster
 from tests.slurm.toy import Toy
 
@@ -57,9 +58,10 @@ def test_a_job_can_submit_jobs(slurm: Cluster, tmp_path: Path) -> None:
     assert seen["SLURM_JOB_ID"] != seen["OUTER"] == toy.record("toy_shell")["jobs"]["SLURM_JOB_ID"]
     assert (seen["SLURM_CPUS_PER_TASK"], seen["OMP_NUM_THREADS"]) == ("1", "1")
     assert "SLURM_CANARY" not in seen and "SBATCH_HOLD" not in seen
-    (outer,), (inner_code,) = ((tmp_path / each / "snapshots").iterdir() for each in ("store", "inner"))
+    (outer,), (inner_code,) = (snapshot.folders(tmp_path / each) for each in ("store", "inner"))
     assert outer.name == inner_code.name
-    assert seen["PYTHONPATH"].split(os.pathsep)[0] == str(inner_code)
+    assert seen["PYTHONPATH"].split(os.pathsep)[0] == seen[boot.CODE]
+    assert not Path(seen[boot.CODE]).exists()  # a copy, which went with its job
 
 
 def test_defaults_of_the_user_hold_where_the_config_says_nothing(

@@ -106,18 +106,19 @@ def test_edits_do_not_reach_what_waits(slurm: Cluster, project: Path) -> None:
     release(slurm)
     assert list(records(project)) == ["before one"]
     assert records(project)["before one"]["git"] == {"commit": first, "dirty": True}
-    (frozen,) = (project / "store/snapshots").iterdir()
-    assert (frozen / "notes.txt").is_file()
+    assert "do not get 2 files" in done.stderr and ".env, notes.txt" in done.stderr
+    (frozen,) = snapshot.folders(project / "store")
+    assert not (frozen / "notes.txt").exists()
     assert not (frozen / "ignored.txt").exists() and not (frozen / ".env").exists()
 
 
 def test_equal_trees_share_a_snapshot_and_each_record_has_its_own_commit(slurm: Cluster, project: Path) -> None:
     first = git(project, "rev-parse", "HEAD").strip()
-    (project / "notes.txt").write_text("untracked")
+    (project / "stages/notes.txt").write_text("untracked")
     assert submit(project).returncode == 0
     second = commit(project)
     assert submit(project, "toy_say.command=two").returncode == 0
-    assert len(list((project / "store/snapshots").iterdir())) == 1
+    assert len(snapshot.folders(project / "store")) == 1
     release(slurm)
     assert {said: record["git"] for said, record in records(project).items()} == {
         "before one": {"commit": first, "dirty": True},
@@ -126,11 +127,11 @@ def test_equal_trees_share_a_snapshot_and_each_record_has_its_own_commit(slurm: 
 
 
 def test_a_folder_with_more_than_code_is_refused_by_name(slurm: Cluster, project: Path) -> None:
-    with (project / "weights.bin").open("wb") as file:
+    with (project / "stages/weights.bin").open("wb") as file:
         file.truncate(snapshot.MOST_BYTES + 1)
     done = submit(project)
     assert done.returncode == 2
-    assert "the largest weights.bin" in done.stderr
+    assert "the largest stages/weights.bin" in done.stderr
     assert slurm.run("squeue", "--noheader") == ""
 
 

@@ -35,6 +35,8 @@ def test_what_a_config_says_is_data_for_sbatch_and_for_the_script(slurm: Cluster
     assert toy.run("--wait") == 0
     assert {entry.state for entry in toy.plan()} == {"done"}
     assert not canary.exists() and not list(store.rglob(canary.name))
-    for script in (store / "jobs").glob("*/*.sh"):
+    scripts = list(store.glob("users/*/jobs/*/*.sh"))
+    assert scripts
+    for script in scripts:
         options = [line.partition("=")[0] for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
         assert options.count("#SBATCH --comment") == 1 and "#SBATCH --wrap" not in options

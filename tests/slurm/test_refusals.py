@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from launch import queue
+from launch import order, queue
 from orchestrator.refusal import ConfigError
 from tests.slurm.cluster import Cluster
 from tests.slurm.head import VARIANTS
@@ -115,6 +115,6 @@ exec {real} "$@"
     toy = Toy(slurm, tmp_path / "store", TRAIN)
     assert toy.run("--wait") == 0
     assert "Connection reset by peer; trying again in " in capsys.readouterr().err
-    tokens = {folder.name for folder in (tmp_path / "store" / "jobs").iterdir()}
+    tokens = {folder.name for folder in order.folders(tmp_path / "store")}
     mine = [entry.token for entry in queue.read([slurm.user]).entries if entry.token in tokens]
     assert len(mine) == len(tokens) == 3

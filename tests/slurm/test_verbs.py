@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from launch import claim as claims
+from launch import order
 from launch.claim import Claim
 from launch.job import Allocation
 from launch.job import Cluster as Where
@@ -165,7 +166,7 @@ def test_the_doctor_asks_a_job(slurm: Cluster, tmp_path: Path, capsys: pytest.Ca
     assert found["packages there"]["value"] == "the same as here"
     assert "sacct answers" in found["accounting"]["value"]
     assert found["preemption"]["value"] == "REQUEUE, preempt/partition_prio"
-    assert list((tmp_path / "store" / "jobs").iterdir()) == []
+    assert order.folders(tmp_path / "store") == []
 
 
 def test_the_doctor_finds_a_class_that_has_no_place(

@@ -11,6 +11,7 @@ import pytest
 
 from stages import own
 from stages.own import NotOwn
+from stages.store import Memory
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as two users")
 #: Two numbers of users, whom no account need to have, and of the group that they share.
@@ -159,3 +160,23 @@ def test_a_folder_of_all_folders_that_was_replaced_holds_nothing_of_ones_own(sha
 
     assert child(MALLORY, replace) == ""  # the root of this store is not sticky
     assert child(ALICE, lambda: own.folder(shared, "jobs")).startswith("NotOwn: ")
+
+
+def test_the_root_of_a_store_that_is_ones_own_is_made_sticky(tmp_path: Path) -> None:
+    place = store(tmp_path, 0o2775)
+    own.folder(place)
+    assert mode(place) == 0o3775
+
+
+@ROOT_ONLY
+def test_what_was_found_out_is_remembered_where_the_memory_of_the_store_is_anothers(shared: Path) -> None:
+    def remember(key: str) -> None:
+        memory = Memory(shared / ".sources.json")
+        memory.put(key, 1)
+        memory.keep()
+
+    own.folder(shared)  # which makes the root sticky
+    assert child(ALICE, lambda: remember("a")) == ""
+    assert child(MALLORY, lambda: remember("b")) == ""
+    assert child(MALLORY, lambda: Memory(shared / ".sources.json").get("b") or 1 / 0) == ""
+    assert (shared / ".sources.json").stat().st_uid == ALICE
