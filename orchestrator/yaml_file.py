@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf._utils import get_yaml_loader
 
-#: Values that the anchors of a file may expand to.
-MOST = 100_000
+from orchestrator.yaml_loader import PlainLoader
 
 
 def roots(search_path: Iterable[object]) -> list[Path]:
@@ -51,15 +49,12 @@ def defect(file: Path) -> str | None:
             f"{file}, line 1: begins with a byte order mark, which hides its first line; save it as UTF-8 without one"
         )
     try:
-        root = yaml.compose(text, Loader=get_yaml_loader())
+        root = yaml.compose(text, Loader=PlainLoader)
         if root is None:  # as an option of a group that adds nothing is
             return None
         if not isinstance(root, yaml.MappingNode):
             return f"{file}, line {root.start_mark.line + 1}: a {root.id}; a config is a mapping of keys to values"
-        size = _size(root, {}, set())
-        if size > MOST:
-            return f"{file}: its anchors expand to {size:,} values; allowed: at most {MOST:,}"
-        yaml.load(text, Loader=get_yaml_loader())
+        yaml.load(text, Loader=PlainLoader)
     except yaml.YAMLError as error:
         return said(error, file)
     except RecursionError:
@@ -70,7 +65,7 @@ def defect(file: Path) -> str | None:
 def says(file: Path, names: tuple[str, ...]) -> bool:
     """Whether a config file has these keys anywhere, one below the other; a file that cannot be read has none."""
     try:
-        found = yaml.load(file.read_bytes(), Loader=get_yaml_loader())
+        found = yaml.load(file.read_bytes(), Loader=PlainLoader)
     except (OSError, yaml.YAMLError, RecursionError, UnicodeDecodeError):
         return False
     return _has(found, names)
@@ -99,14 +94,3 @@ def said(error: yaml.YAMLError, file: Path | None = None) -> str:
         problem = "a tab; YAML is indented by spaces"
     context = getattr(error, "context", None)
     return f"{file or mark.name}, line {mark.line + 1}: {problem}{f' ({context})' if context else ''}"
-
-
-def _size(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """Values below a node, with every anchor written out."""
-    if id(node) in above:
-        raise RecursionError
-    if id(node) not in known:
-        parts = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else node.value
-        below = parts if isinstance(node, yaml.CollectionNode) else []
-        known[id(node)] = 1 + sum(_size(each, known, above | {id(node)}) for each in below)
-    return known[id(node)]

@@ -101,6 +101,20 @@ def test_what_hydra_would_call_elsewhere_is_text(text: str, tmp_path: Path, caps
     assert not (tmp_path / "canary").exists()
 
 
+def test_a_file_that_another_starts_from_does_not_fill_the_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bomb = tmp_path / "conf" / "experiment" / "bomb.yaml"
+    bomb.parent.mkdir(parents=True)
+    lines = [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}' if n else '1'] * 10)}]\n" for n in range(10)]
+    bomb.write_text("# @package _global_\n" + "".join(lines))
+    with_bomb = HEAD.replace("  - _self_\n", "  - bomb\n  - _self_\n")
+    (bomb.parent / "other.yaml").write_text(with_bomb)
+    search = f"hydra.searchpath=[file://{tmp_path / 'conf'}]"
+    assert main(["plan", "+experiment=other", search, f"store={tmp_path / 'store'}"]) == 2
+    assert f"+experiment=other: {bomb}, line 2: its anchors expand to" in capsys.readouterr().err
+
+
 def test_what_a_plugin_registers_and_what_the_command_line_types_are_called(tmp_path: Path) -> None:
     found = {text for _, text in guard.registered()}
     assert "hydra_plugins.orchestrator_sweep.launcher.OrchestratorLauncher" in found and "os.system" not in found

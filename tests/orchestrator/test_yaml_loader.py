@@ -52,6 +52,13 @@ def test_what_is_wrong_is_said_in_the_same_words(text: str, line: str) -> None:
     assert line in said
 
 
+def test_a_few_lines_do_not_fill_the_memory() -> None:
+    lines = ["x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 12)]
+    for loader in (Loader, PlainLoader):
+        assert "its anchors expand to 1,234," in outcome(loader, "\n".join(lines))
+
+
 @pytest.mark.parametrize("text", ["[" * 20_000, "{a: " * 20_000])
 def test_values_nested_without_end_are_an_error(text: str) -> None:
     assert outcome(Loader, text).startswith("RecursionError")
