@@ -12,6 +12,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from stages import jsonfile
+
 #: What torch, vLLM, Slurm, the kernel and C++ say.
 _SAYS = re.compile(
     r"OutOfMemoryError|(CUDA|HIP|XPU)( error:)? out of memory|OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED|oom[-_ ]?kill"
@@ -77,10 +79,10 @@ def last(text: str) -> str | None:
 def tail(log: Path, start: int = 0) -> str:
     """The end of a log, but nothing before the byte `start`; empty if it cannot be read."""
     try:
-        with log.open("rb") as stream:
+        with jsonfile.opened(log) as stream:
             stream.seek(max(start, stream.seek(0, os.SEEK_END) - TAIL))
-            return stream.read().decode(errors="replace")
-    except OSError:
+            return stream.read(TAIL).decode(errors="replace")
+    except (OSError, ValueError):
         return ""
 
 

@@ -36,6 +36,7 @@ from orchestrator import (
     logs,
     names,
     notes,
+    page,
     place,
     plan,
     report,
@@ -50,12 +51,28 @@ from orchestrator import (
 from orchestrator.command import DONE, FAILED, INTERRUPTED, MULTIRUN, WRONG, Command, Site, Study
 from orchestrator.forecast import outlook, text, verdict
 from orchestrator.refusal import ConfigError, instead
-from stages import contract
+from stages import contract, spoilt
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run one verb, then tell which entries of the store are spoilt; returns the exit code."""
+    spoilt.take()
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        _tell_spoilt()
+
+
+def _tell_spoilt() -> None:
+    """One line for each entry of the store that was there and could not be read."""
+    found = spoilt.take()
+    for path, reason in found[:SPOILT]:
+        print(inline(f"no valid record: {path}: {reason}"), file=sys.stderr)
+    if len(found) > SPOILT:
+        print(inline(f"no valid record: {len(found) - SPOILT} more entries"), file=sys.stderr)
+
+
+def _main(arguments: list[str]) -> int:
     try:
         secret.check(arguments)
         command = _parse(arguments)
@@ -87,6 +104,10 @@ def _show_errors(messages: list[str], arguments: list[str]) -> None:
         print(inline(f"error: {line}"), file=sys.stderr)
     if "--json" in arguments:
         print(json.dumps({"errors": messages}))
+
+
+#: Spoilt entries of a store that are named.
+SPOILT = 100
 
 
 def plan_verb(study: Study, command: Command) -> int:
@@ -275,8 +296,7 @@ def _sweep(command: Command) -> int:
     if found is not None:
         study = _study(members)
         file = study.reports / config.RESULTS
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(found, encoding="utf-8")
+        page.put(file, found)
         results.show(study, command.as_json, command.line)
         print(visible(f"{found}written to {file}"), file=sys.stderr if command.as_json else sys.stdout)
     return max(codes)

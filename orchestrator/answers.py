@@ -8,14 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator import readable
+from orchestrator import parquet, readable
+from orchestrator.parquet import Type
 from orchestrator.refusal import ConfigError
+from stages import jsonfile, spoilt
 
 #: Verdicts, the first shown first. unparsed: wrong, as no answer was found; error: it could not be graded.
 VERDICTS = ("wrong", "error", "unparsed", "right")
 
-#: Columns of generations.parquet without which there is nothing to show; artifacts of earlier versions lack others.
-_NEEDED = ("problem", "sample", "prompt", "completion", "extracted", "correct", "error")
+#: Columns of generations.parquet without which there is nothing to show.
+NEEDED: dict[str, Type] = {
+    "problem": "integer",
+    "sample": "integer",
+    "prompt": "text",
+    "completion": "text",
+    "extracted": "text?",
+    "correct": "boolean?",
+    "error": "text?",
+}
+#: Those that artifacts of earlier versions lack.
+LATER: dict[str, Type] = {"id": "text", "gold": "text?", "truncated": "boolean?", "tokens": "integer?"}
+
+#: Bytes of the texts of an evaluation, at most.
+LARGEST = 2**32
 
 #: The verdicts that say that an answer was read and counted as wrong.
 _WRONG = ("wrong", "unparsed")
@@ -118,12 +133,20 @@ def _rows(file: Path, only: Collection[str] | None) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(file)
-    except (OSError, ValueError) as error:
+        with jsonfile.opened(file) as stream:
+            table = pq.ParquetFile(stream)
+            names = table.schema_arrow.names
+            if missing := [name for name in NEEDED if name not in names]:
+                raise ConfigError([f"{file}: no column {', '.join(missing)}; it has {', '.join(names)}"])
+            columns = [name for name in (*NEEDED, *LATER) if name in names]
+            parquet.check_size(table.metadata, columns, size=LARGEST)
+            for batch in table.iter_batches(batch_size=4096, columns=columns):
+                for name, kind in (NEEDED | LATER).items():
+                    if name in names:
+                        parquet.check(name, batch[name], kind)
+                if only is not None and "id" in names:
+                    batch = batch.filter(pc.is_in(batch["id"], value_set=pa.array(list(only), type=pa.string())))
+                yield from batch.to_pylist()
+    except (OSError, ValueError, NotImplementedError, MemoryError, pa.ArrowException) as error:
+        spoilt.note(file, error)
         raise readable.Unreadable(file.parent, file.name, error) from None
-    if missing := [name for name in _NEEDED if name not in table.schema_arrow.names]:
-        raise ConfigError([f"{file}: no column {', '.join(missing)}; it has {', '.join(table.schema_arrow.names)}"])
-    for batch in table.iter_batches(batch_size=4096):
-        if only is not None and "id" in batch.schema.names:
-            batch = batch.filter(pc.is_in(batch["id"], value_set=pa.array(list(only), type=pa.string())))
-        yield from batch.to_pylist()

@@ -17,7 +17,7 @@ from typing import Any
 from launch import tracking
 from launch.escape import inline
 from launch.tracking import Recorder
-from orchestrator import report, results, summary_run
+from orchestrator import page, report, results, summary_run
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.refusal import ConfigError
 from orchestrator.summary_run import PATIENCE, say
@@ -99,7 +99,7 @@ def _record(study: Study) -> tuple[list[dict[str, Any]], list[str]]:
 def _make(study: Study) -> dict[str, Any]:
     """Have the workspace and the report made, by a process that may load W&B."""
     experiment, folder = study.experiment, study.reports
-    folder.mkdir(parents=True, exist_ok=True)
+    page.make_folder(folder)
     asked = {
         "folder": str(folder),
         "tracking": experiment.tracked,

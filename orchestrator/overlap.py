@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator import solved
+from orchestrator import parquet, solved
 from orchestrator.estimate import Unpaired
 from orchestrator.graph import Node
+from orchestrator.parquet import Type
 
 #: Of one seed on both sides: id -> share before and after.
 Pair = dict[str, tuple[float, float]]
@@ -30,14 +31,13 @@ def alike(nodes: Sequence[Node], folders: Sequence[Path]) -> set[str]:
     Raises:
         Unpaired: an artifact does not say its prompts and answers.
     """
-    import pyarrow.parquet as pq
-
     templates = [(node.config.get("template"), node.inputs.get("shots")) for node in nodes]
-    columns = ["id", "gold", *(["prompt"] if templates[0] == templates[1] else [])]
+    columns: dict[str, Type] = {"id": "text", "gold": "text"}
+    columns |= {"prompt": "text"} if templates[0] == templates[1] else {}
     files = [folder / "generations.parquet" for folder in folders]
     try:
-        tables = [pq.read_table(file, columns=columns, partitioning=None) for file in files]
+        tables = [parquet.read(file, columns) for file in files]
     except (OSError, ValueError, KeyError) as error:
         raise Unpaired(f"no prompts and answers ({error})") from None
-    ours, theirs = ({row["id"]: row for row in table.to_pylist()} for table in tables)
+    ours, theirs = ({row[0]: row for row in zip(*table.values(), strict=True)} for table in tables)
     return {id for id, row in ours.items() if theirs.get(id) == row}

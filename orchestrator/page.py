@@ -6,7 +6,7 @@ browser run no script but the page's.
 
 from __future__ import annotations
 
-import os
+import shutil
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +20,7 @@ from launch.escape import inline
 from orchestrator import answers, names, readable
 from orchestrator.answers import Answer, Problem
 from orchestrator.graph import Node
+from stages import jsonfile
 
 #: The template, its style sheet and its script.
 _PARTS = Path(__file__).parent / "inspection"
@@ -61,11 +62,19 @@ def write(file: Path, heading: Heading, problems: Sequence[Problem]) -> None:
 
 
 def put(file: Path, text: str | bytes) -> None:
-    """Write a page, or what belongs to it, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_bytes(text.encode() if isinstance(text, str) else text)
-    os.replace(draft, file)
+    """Write a page, or what belongs to it, whole or not at all, and never through a link."""
+    make_folder(file.parent)
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file)
+    jsonfile.put(file, text.encode(errors="backslashreplace") if isinstance(text, str) else text)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for reports; a link in its place, or in that of the folder that it is in, is removed."""
+    for each in (folder.parent, folder):
+        if each.is_symlink() or (each.exists() and not each.is_dir()):
+            each.unlink()
+        each.mkdir(parents=True, exist_ok=True)
 
 
 def render(heading: Heading, problems: Sequence[Problem]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from orchestrator.document import paper
 from orchestrator.estimate import Shares
 from orchestrator.graph import Node
 from orchestrator.solved import NUMBERS, Solved
+from stages import jsonfile
 
 #: The name of a module -> its layer and its kind.
 _MODULE = re.compile(r".*\.layers\.(\d+)\.(?:.*\.)?(\w+)")
@@ -157,7 +157,7 @@ class Quantities:
         file = folder / "training.jsonl"
         if file not in self._curves:
             try:
-                steps = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+                steps = [jsonfile.parse(line) for line in jsonfile.text(file).splitlines()]
             except (OSError, ValueError) as error:
                 raise Absent(f"{names.full(node)}: no curve of its training ({error})") from None
             self._curves[file] = [step for step in steps if isinstance(step, dict)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages import jsonfile
+from stages import jsonfile, spoilt
 
 
 class Unreadable(Exception):
@@ -25,7 +25,9 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     try:
         found = jsonfile.read(folder / name)
     except (OSError, ValueError) as error:
+        spoilt.note(folder / name, error)
         raise Unreadable(folder, name, error) from None
     if not isinstance(found, dict):
+        spoilt.note(folder / name, "it holds no object")
         raise Unreadable(folder, name, "it holds no object")
     return found

@@ -19,6 +19,7 @@ from orchestrator import (
     differences,
     estimate,
     learned,
+    page,
     permission,
     report,
     tables,
@@ -221,7 +222,7 @@ def _write(results: Results, study: Study) -> list[Path]:
         (results.claims, lambda: claims.write(results.claims, folder)),
     ]
     if any(found for found, _ in wanted):
-        folder.mkdir(parents=True, exist_ok=True)
+        page.make_folder(folder)
     return [file for found, write in wanted if found for file in write()]
 
 

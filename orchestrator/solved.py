@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator import parquet
 from orchestrator.estimate import Shares, Unpaired
 from orchestrator.graph import Graph
+from orchestrator.parquet import Type
+from stages import spoilt
+from stages.jsonfile import Spoilt
 from stages.store import Store
 
 #: The numbers of scores.json that are means over problems.
 NUMBERS = ("pass@1", "gap", "majority")
 
 #: What problems.parquet says of them.
-COLUMNS = ("id", "samples", "correct")
+COLUMNS: dict[str, Type] = {"id": "text", "samples": "integer", "correct": "integer", "majority_correct": "boolean"}
 
 #: What those of earlier times do not say.
 LATER = ("majority_correct",)
@@ -63,12 +67,12 @@ def read(folder: Path) -> dict[str, list[Any]]:
     Raises:
         Unpaired: it is not there, or does not say how many samples are right.
     """
-    import pyarrow.parquet as pq
-
+    file = folder / "problems.parquet"
     try:
-        file = folder / "problems.parquet"
-        columns = [*COLUMNS, *(name for name in LATER if name in pq.read_schema(file).names)]
-        found = pq.read_table(file, columns=columns, partitioning=None).to_pydict()  # a = in a path is no column
-        return {name: found[name] for name in columns}
+        found = parquet.read(file, COLUMNS, LATER)
+        if not all(0 <= right <= of and of > 0 for right, of in zip(found["correct"], found["samples"], strict=True)):
+            spoilt.note(file, "a problem has more right samples than samples, or none")
+            raise Spoilt("a problem has more right samples than samples, or none")
+        return found
     except (OSError, ValueError, KeyError) as error:
         raise Unpaired(f"{folder}: no shares of its problems ({error})") from None

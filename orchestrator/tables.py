@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from launch.escape import markdown, values
+from orchestrator import page
 from orchestrator.view import escape
 
 #: Shown where there is nothing yet.
@@ -23,14 +24,14 @@ def write_markdown(file: Path, head: Sequence[str], lines: Iterable[Sequence[str
     """Write lines whose first cells, so many, are names."""
     rule = [*["---"] * names, *["---:"] * (len(head) - names)]
     rows = [[*map(markdown, head)], rule, *([*map(markdown, line)] for line in lines)]
-    file.write_text("".join(f"| {' | '.join(row)} |\n" for row in rows), encoding="utf-8")
+    page.put(file, "".join(f"| {' | '.join(row)} |\n" for row in rows))
     return file
 
 
 def write_csv(file: Path, head: Sequence[str], rows: Iterable[Mapping[str, Value]]) -> Path:
     """Write rows by the names of their columns; what a row does not have is empty."""
     lines = ([row.get(name) for name in head] for row in rows)
-    file.write_text(values([head, *lines]), encoding="utf-8", newline="")
+    page.put(file, values([head, *lines]))
     return file
 
 

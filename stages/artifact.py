@@ -15,9 +15,12 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from stages import jsonfile
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from stages import jsonfile, spoilt
 from stages.identity import fingerprint
 
 RECORD = "record.json"
@@ -29,33 +32,81 @@ SCHEMA = 1
 #: Files that are hashed at once, at most, and files that are on their way to the disk at once.
 HASHING, SYNCING = 4, 2
 
-#: A record has these keys, whatever its stage; `read` refuses one that lacks any.
-_KEYS = {"schema", "fingerprint", "identity", "label", "config", "inputs", "outputs", "summary"}
+#: A number of seconds, or of bytes, that can be shown.
+_Amount = Annotated[float, Field(ge=0, lt=1e18, allow_inf_nan=False)]
+
+
+class _Identity(TypedDict):
+    stage: str
+    version: int
+    config: dict[str, Any]
+    inputs: dict[str, str]
+
+
+class _Output(TypedDict):
+    path: str
+    size: int
+
+
+class _Record(TypedDict):
+    """The keys of a record, whatever its stage: `read` refuses one of other types. It may have more."""
+
+    schema: Literal[1]
+    fingerprint: str
+    identity: _Identity
+    label: str
+    config: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
+    outputs: list[_Output]
+    summary: dict[str, Any]
+
+
+_RECORD = TypeAdapter(_Record)
+#: What a record says of how it was made. `read` leaves out what is of another type: then it is not known.
+_MADE: dict[str, TypeAdapter[Any]] = {
+    **dict.fromkeys(("seconds", "started", "peak_memory", "peak_gpu_memory"), TypeAdapter(_Amount)),
+    **dict.fromkeys(("continued_from", "git"), TypeAdapter(dict[str, Any] | None)),
+    **dict.fromkeys(("code", "resources"), TypeAdapter(dict[str, Any])),
+    **dict.fromkeys(("host", "python"), TypeAdapter(str)),
+    "packages": TypeAdapter(dict[str, str]),
+    "attempts": TypeAdapter(int),
+}
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The valid record of `folder`, or None; see `defect` for what makes one invalid."""
+    """The valid record of `folder`, or None; see `defect` for what makes one invalid, which is noted."""
     try:
         record: dict[str, Any] = jsonfile.read(folder / RECORD)
-    except (OSError, ValueError):
-        return None
-    return None if defect(folder, record) else record
+        why: object = defect(folder, record)
+    except (OSError, ValueError) as error:
+        why = "it is missing" if isinstance(error, FileNotFoundError) and os.path.isdir(folder) else error
+    if why is None:
+        return {key: value for key, value in record.items() if key not in _MADE or _is(_MADE[key], value)}
+    spoilt.note(folder / RECORD, why)
+    return None
+
+
+def _is(kind: TypeAdapter[Any], value: Any) -> bool:
+    try:
+        kind.validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def defect(folder: Path, record: Any) -> str | None:
     """What is wrong with a record: its keys, its fingerprint, or an output that is missing or of another size."""
-    if not isinstance(record, dict) or not record.keys() >= _KEYS or record["schema"] != SCHEMA:
-        return "not a record of this schema"
     try:
-        sizes = {str(output["path"]): output["size"] for output in record["outputs"]}
+        _RECORD.validate_python(record, strict=True)
         own = fingerprint(record["identity"])
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        return "not a record of this schema"
-    if not all(isinstance(record[key], dict) for key in ("identity", "config", "inputs", "summary")):
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"not a record of this schema: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (ValueError, RecursionError):
         return "not a record of this schema"
     if own != record["fingerprint"]:
         return "the fingerprint is not that of the identity"
-    return lacking(str(folder), sizes)
+    return lacking(str(folder), {output["path"]: output["size"] for output in record["outputs"]})
 
 
 def lacking(folder: str, sizes: Mapping[str, int]) -> str | None:
@@ -66,7 +117,7 @@ def lacking(folder: str, sizes: Mapping[str, int]) -> str | None:
     for path, size in sizes.items():
         try:
             found = os.stat(f"{folder}/{path}").st_size
-        except OSError:
+        except (OSError, ValueError):  # a name that no file can have
             return f"{path} is missing"
         if found != size:
             return f"{path} has {found} bytes, not {size}"

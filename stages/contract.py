@@ -55,6 +55,7 @@ _NOT_STAGES = {
     "identity",
     "jsonfile",
     "lifeline",
+    "listing",
     "model_config",
     "own",
     "problems",

@@ -9,6 +9,7 @@ import errno
 import functools
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -33,6 +34,8 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+_LONG = re.compile(r"\d{19}")
 
 Kind = TypeVar("Kind")
 
@@ -94,9 +97,17 @@ def parse(said: str) -> Any:
     if len(said) > VALUES and said.count(",") + said.count("[") + said.count("{") > VALUES:
         raise Spoilt(f"it has more than {VALUES} values")
     try:
-        return json.loads(said)
+        return json.loads(said, parse_int=_integer if _LONG.search(said) else None)
     except (ValueError, RecursionError, MemoryError) as error:
         raise Spoilt(str(error) or type(error).__name__) from None
+
+
+def _integer(digits: str) -> int:
+    """A number that a machine has, too: one of thousands of digits is none that anybody wrote, and no float."""
+    value = int(digits)
+    if abs(value) >= 2**63:
+        raise Spoilt(f"a number of {len(digits)} digits")
+    return value
 
 
 def found(file: Path, most: int = SMALL) -> dict[str, Any] | None:
@@ -158,11 +169,20 @@ def write(file: Path, value: Any, **how: Any) -> None:
     Raises:
         OSError: nothing was changed.
     """
+    put(file, json.dumps(value, **how).encode())
+
+
+def put(file: Path, content: bytes) -> None:
+    """Write a file, whole or not at all. A link in its place is replaced, and so is a pipe; neither is written to.
+
+    Raises:
+        OSError: nothing was changed.
+    """
     draft = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(value, **how))
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
         os.replace(draft, file)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: Entries that are kept, at most: a hostile folder may have any number of them.
-MOST = 10_000
+#: Entries that are kept, at most, as a hostile folder may have any number of them; and characters of a reason.
+MOST, LONGEST = 10_000, 200
 
 _met: dict[str, str] = {}
 
@@ -19,7 +19,7 @@ def note(path: Path | str, why: object) -> None:
     if isinstance(why, FileNotFoundError) or (len(_met) >= MOST and str(path) not in _met):
         return
     said = os.strerror(why.errno).lower() if isinstance(why, OSError) and why.errno else str(why)
-    _met.setdefault(str(path), (said.splitlines() or [type(why).__name__])[0])
+    _met.setdefault(str(path), (said.splitlines() or [type(why).__name__])[0][:LONGEST])
 
 
 def take() -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages import artifact, jsonfile, own
+from stages import artifact, jsonfile, own, spoilt
 from stages.own import NotOwn
 
 #: Files of a node that is being worked on: held by its worker, its progress, and how often it was started.
@@ -150,7 +150,7 @@ class Store:
     def recent(self, stage: str, most: int) -> list[tuple[Path, dict[str, Any]]]:
         """The newest artifacts of a stage, at most so many: folder and valid record."""
         folders = [self.root / stage / name for named in self._listing(stage).published.values() for name in named]
-        newest = sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)[:most]
+        newest = sorted(folders, key=_modified, reverse=True)[:most]
         return [(folder, record) for folder in newest if (record := artifact.read(folder)) is not None]
 
     def final(self, stage: str, label: str, fingerprint: str) -> Path:
@@ -212,8 +212,9 @@ class Store:
         """
         place = f"{self.root}/{folder}"
         try:
-            key = f"{folder if self._reader is None else place}:{stamp(os.stat(f'{place}/{artifact.RECORD}'))}"
-        except OSError:
+            key = f"{folder if self._reader is None else place}:{stamp(os.lstat(f'{place}/{artifact.RECORD}'))}"
+        except OSError as error:
+            spoilt.note(f"{place}/{artifact.RECORD}", "it is missing" if os.path.isdir(place) else error)
             return None
         known = self._records.get(key)
         if not _is_said(known):
@@ -225,7 +226,10 @@ class Store:
             self._records.put(key, known)
             return known
         found: dict[str, Any] = known
-        return None if artifact.lacking(place, found["sizes"]) else found
+        if why := artifact.lacking(place, found["sizes"]):
+            spoilt.note(f"{place}/{artifact.RECORD}", why)
+            return None
+        return found
 
     def _listing(self, stage: str) -> _Listing:
         if stage not in self._listings:
@@ -233,7 +237,7 @@ class Store:
             for entry in self._entries(stage, listing):
                 if entry.name.startswith("."):
                     listing.jobs.add(entry.name)
-                elif entry.is_dir():
+                elif _is_folder(entry):
                     listing.published.setdefault(entry.name[-10:], []).append(entry.name)
         return self._listings[stage]
 
@@ -242,10 +246,31 @@ class Store:
         try:
             with os.scandir(self.root / stage) as entries:
                 yield from entries
-        except (FileNotFoundError, NotADirectoryError):
-            return
         except PermissionError:
             listing.closed = True
+        except OSError as error:
+            spoilt.note(self.root / stage, error)
+
+
+def _modified(folder: Path) -> float:
+    """When a folder was modified; 0 of one that has gone."""
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an artifact may be there; else it is noted, if it is called like one."""
+    try:
+        if entry.is_dir():
+            return True
+        why: object = "it is no folder"
+    except OSError as error:  # a link to itself
+        why = error
+    if re.fullmatch(r".*-[0-9a-f]{10}", entry.name, re.DOTALL):
+        spoilt.note(entry.path, why)
+    return False
 
 
 def _is_said(known: Any) -> bool:
@@ -265,8 +290,4 @@ def _digest(record: dict[str, Any]) -> str | None:
 
 def _read_object(file: Path) -> dict[str, Any]:
     """The JSON object of a file; empty if there is none, or none that can be read."""
-    try:
-        found = jsonfile.read(file)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return jsonfile.found(file, jsonfile.LARGEST) or {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator import names
+from orchestrator import names, parquet
 from orchestrator.command import Study
 from orchestrator.graph import Node
 from stages import jsonfile
@@ -98,11 +98,8 @@ class Artifacts:
         Raises:
             Lacking: it is not there, cannot be read, lacks a column, or has no row.
         """
-        import pyarrow.parquet as pq
-
-        found: dict[str, Any] = self._read(
-            node, name, lambda file: pq.read_table(file, columns=list(columns), partitioning=None).to_pydict()
-        )
+        wanted: dict[str, parquet.Type] = dict.fromkeys(columns, "any")
+        found: dict[str, Any] = self._read(node, name, lambda file: parquet.read(file, wanted, columns))
         absent = [column for column in columns if column not in found]
         if absent:
             raise self.spoilt(node, f"{names.full(node)}: {name} has no column {absent[0]}; it is of another version")

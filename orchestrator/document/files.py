@@ -9,6 +9,7 @@ from launch.escape import values
 from orchestrator import page
 from orchestrator.document import html, latex, markdown
 from orchestrator.document.blocks import Document, Table
+from stages import listing
 
 #: The folders that are this module's: what else lies in them is of an earlier report, and removed.
 FOLDERS = ("tables", "figures")
@@ -20,8 +21,8 @@ def write(document: Document, folder: Path) -> list[Path]:
     for name, text in _parts(document):
         made.append(_put(folder / name, text))
     for part in FOLDERS:
-        for file in (folder / part).glob("*"):
-            if file not in made and file.is_file():
+        for file in listing.files(folder / part, "*"):
+            if file not in made:
                 file.unlink()
     made.append(_put(folder / "report.md", markdown.render(document).encode()))
     return [_put(folder / "report.html", html.render(document).encode()), *made]

@@ -6,7 +6,8 @@ Both are rough: by the speed within a factor of two or so, if the assumptions in
 
 from __future__ import annotations
 
-import json
+import math
+import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,6 +21,7 @@ from orchestrator.forecast.memory import Setting
 from orchestrator.forecast.placement import Placement
 from orchestrator.forecast.shape import Shape
 from orchestrator.forecast.work import GENERATING, UTILISATION, Work
+from stages import jsonfile
 from stages.contract import Resources
 from stages.store import Store
 
@@ -100,16 +102,17 @@ def _rate(folder: Path, record: Mapping[str, Any]) -> tuple[Resources, float] | 
     found = _shape(folder, record)
     if found is None:
         return None
-    resources = Resources(**record["resources"])
-    place = Placement(machines=1, ranks=max(1, resources.gpus), gpus=resources.gpus)
-    setting = Setting(config=record["config"], shape=found, needs=resources, place=place)
     summary, before = record["summary"], record.get("continued_from")
     rows = summary.get("rows", summary.get("n"))
     try:
+        resources = Resources(**record["resources"])
+        place = Placement(machines=1, ranks=max(1, resources.gpus), gpus=resources.gpus)
+        setting = Setting(config=record["config"], shape=found, needs=resources, place=place)
         made = work.of(record["identity"]["stage"], setting, rows, before["value"] if before else 0)
-    except (KeyError, TypeError):  # of another version of the stage
+        rate = 0.0 if made is None else made.weighed / record["seconds"]
+    except (LookupError, TypeError, ValueError, ArithmeticError):  # of another version of the stage, or spoilt
         return None
-    return None if made is None else (resources, made.weighed / record["seconds"])
+    return (resources, rate) if rate > 0 and math.isfinite(rate) else None
 
 
 def _shape(folder: Path, record: Mapping[str, Any]) -> Shape | None:
@@ -117,8 +120,6 @@ def _shape(folder: Path, record: Mapping[str, Any]) -> Shape | None:
     read = (record["inputs"].get(kind, {}).get("path") for kind in MODELS)
     for place in [folder, *(Path(path) for path in read if path)]:
         for file in (place / "model" / "config.json", place / "config.json"):
-            try:
-                return shape.of_config(json.loads(file.read_text(encoding="utf-8")))
-            except (OSError, ValueError):
-                continue
+            if os.path.isfile(file) and (said := jsonfile.object_in(file)):
+                return shape.of_config(said)
     return None

@@ -22,6 +22,9 @@ from orchestrator.forecast.duration import RECENT
 from orchestrator.graph import Node
 from orchestrator.plan import Entry
 
+#: Seconds that are shown, at most: a thousand years.
+LONGEST = 3e10
+
 #: fingerprint -> what a running node last reported.
 Reports = Mapping[str, Mapping[str, Any] | None]
 
@@ -36,7 +39,7 @@ class Remaining:
     def __str__(self) -> str:
         """`about 1:20:00 left`."""
         without = f", without {self.unknown} of unknown duration" if self.unknown else ""
-        return f"about {timedelta(seconds=round(self.seconds))} left{without}"
+        return f"about {timedelta(seconds=round(min(self.seconds, LONGEST)))} left{without}"
 
 
 def left(entries: Iterable[Entry], study: Study, reports: Reports) -> Remaining | None:

@@ -18,6 +18,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
+from stages import jsonfile
 from stages.tracking.panels import Part, parts
 from stages.tracking.run import unreachable
 
@@ -45,7 +46,7 @@ def main() -> int:
         .spec.model_dump_json(by_alias=True, exclude_none=True),
     }
     for name, text in files.items():
-        (folder / name).write_text(json.dumps(json.loads(text), indent=1), encoding="utf-8")
+        jsonfile.write(folder / name, json.loads(text), indent=1)
     answer = {"saved": False, "workspace": str(folder / WORKSPACE), "report": str(folder / REPORT)}
     try:
         answer |= _saved(found, tracking)

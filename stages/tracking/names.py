@@ -13,6 +13,8 @@ import re
 import secrets
 from pathlib import Path
 
+from stages import jsonfile, spoilt
+
 #: Of the store: all that W&B's client writes, and the word of this store.
 FOLDER, WORD = "wandb", "store-id"
 
@@ -50,17 +52,31 @@ def unsynced(root: Path, id: str) -> list[Path]:
 
 def _word(root: Path) -> str:
     file = root / FOLDER / WORD
-    try:
-        return file.read_text().strip()
-    except FileNotFoundError:
-        pass
+    if (word := _read(file)) is not None:
+        return word
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{WORD}.{os.getpid()}")
-    draft.write_text(secrets.token_hex(2))
+    draft = file.with_name(f".{WORD}.{secrets.token_hex(6)}")
+    jsonfile.put(draft, secrets.token_hex(2).encode())
     try:
         os.link(draft, file)  # whoever is second takes the word of the first
     except FileExistsError:
-        pass
+        if _read(file) is None:
+            os.replace(draft, file)
     finally:
         draft.unlink(missing_ok=True)
-    return file.read_text().strip()
+    return _read(file) or "0000"
+
+
+def _read(file: Path) -> str | None:
+    """The word in a file; None if it is not there, or has none."""
+    try:
+        word = jsonfile.text(file, jsonfile.SMALL).strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        spoilt.note(file, error)
+        return None
+    if re.fullmatch(r"[0-9A-Za-z]{1,32}", word):
+        return word
+    spoilt.note(file, "it holds no word")
+    return None
