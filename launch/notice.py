@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import socket
 import sys
 import time
@@ -204,7 +205,7 @@ def _message(event: str, study: Study, found: Ends, reason: str) -> dict[str, An
     """A message: `text` for people, the other fields for scripts."""
     node, why = next(iter(found.failed.items()), (None, None))
     reason = credentials.masked(" ".join((reason or why or "").split()))[:LONGEST]
-    look = "report" if node is None else f"logs {node}"
+    look = "report" if node is None else f"logs {shlex.quote(node)}"
     command = credentials.masked(f"python -m orchestrator {look} {study.words}")
     seconds = round(time.time() - study.started)
     counts = f"{found.done} of {len(study.nodes)} done, {len(found.failed)} failed, {found.blocked} blocked"

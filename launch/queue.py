@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import signal
 import subprocess
 from collections.abc import Iterable
@@ -120,17 +121,19 @@ def read(users: Iterable[str]) -> Queue:
     Raises:
         Unanswered: there is no squeue, or it failed, or gave no answer in time.
     """
-    form = "%i|%T|%r|%u|%N|%E|%j"
+    # A job's name is its user's, and may have a newline in it: a line that does not begin with this is no job's.
+    mark = secrets.token_hex(4)
+    form = f"{mark}|%i|%T|%r|%u|%N|%E|%j"
     # --array shows the elements of an array one by one, also while they wait.
     text = ask(
         "squeue", "--noheader", "--array", "--states=all", f"--user={','.join(sorted(users))}", f"--format={form}"
     )
     entries = []
-    for line in text.splitlines():
-        parts = [part.strip() for part in line.split("|", 6)]
-        if len(parts) < 7:  # what some wrapper of a site prints besides
+    for line in text.split("\n"):
+        parts = [part.strip() for part in line.split("|", 7)]
+        if len(parts) < 8 or parts[0] != mark:  # what some wrapper of a site prints besides
             continue
-        id, state, reason, user, node, after, name = parts
+        _, id, state, reason, user, node, after, name = parts
         named = _NAME.fullmatch(name)
         token = named and named.group(1) or None
         after = after.replace("(null)", "")

@@ -322,6 +322,8 @@ def read_place(config: Mapping[str, Any]) -> tuple[Cluster, str]:
         ConfigError: with every error of these two.
     """
     plain = {"store": config.get("store"), "cluster": clusters.spelled_out(config.get("cluster"))}
+    if secrets := list(secret.found(plain)):
+        raise ConfigError(secrets)
     place = parse(_Place, plain, "")
     errors = clusters.errors(place.cluster)
     if errors:

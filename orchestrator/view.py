@@ -38,8 +38,8 @@ def escape_lines(text: str) -> str:
 
 def console(*, errors: bool = False) -> Console:
     """Standard output (or standard error), as wide as the terminal, or as plain text needs it."""
-    found = _Console(highlight=False, stderr=errors)
-    return found if found.is_terminal else _Console(highlight=False, stderr=errors, width=PLAIN_WIDTH)
+    found = _Console(highlight=False, emoji=False, stderr=errors)
+    return found if found.is_terminal else _Console(highlight=False, emoji=False, stderr=errors, width=PLAIN_WIDTH)
 
 
 class _Console(Console):

@@ -60,12 +60,19 @@ def start(
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+#: Shows the rows of a file, each behind what the format asked for begins with.
+SQUEUE = """#!/bin/sh
+for word; do case $word in --format=*) mark=${{word#--format=}}; mark=${{mark%%|*}} ;; esac; done
+sed "s/^/$mark|/" "{queue}"
+"""
+
+
 @pytest.fixture
 def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """A squeue that shows one job in the state that it is given."""
     place = tmp_path / "bin"
     place.mkdir()
-    (place / "squeue").write_text(f"#!/bin/sh\ncat {place}/queue\n")
+    (place / "squeue").write_text(SQUEUE.format(queue=place / "queue"))
     (place / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", f"{place}{os.pathsep}{os.environ['PATH']}")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,16 @@ def test_a_message_calls_nobody_and_has_no_password(tmp_path: Path, receiver: Re
     assert message["reason"] == "@channel [see](http://evil) <!here> at https://***@proxy:3128/"
     said = message["text"]
     assert "hunter2" not in said and "@channel" not in said and "](" not in said and "<" not in said
+
+
+def test_the_command_of_a_message_runs_nothing_else(tmp_path: Path, receiver: Receiver) -> None:
+    folder = begin(tmp_path)
+    name = 'toy_train/x"; touch canary # $(touch canary) `touch canary`'
+    about = notice.read(folder)
+    replace(about, nodes=[replace(about.nodes[0], name=name), *about.nodes[1:]]).write(folder)
+    look(tmp_path, fail(tmp_path, 0))
+    (message,) = receiver.messages
+    assert shlex.split(message["command"])[:5] == ["python", "-m", "orchestrator", "logs", name]
 
 
 def test_what_had_failed_before_the_study_was_submitted_is_no_news(tmp_path: Path, receiver: Receiver) -> None:

@@ -89,3 +89,17 @@ def test_a_command_that_fails_is_no_empty_queue() -> None:
 def test_to_cancel_nothing_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     queue.cancel([])
+
+
+def test_a_name_with_lines_of_its_own_is_no_other_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    forged = f"9|RUNNING|None|bob|n1||x~{OTHER}"
+
+    def squeue(*command: str) -> str:
+        (form,) = (word.removeprefix("--format=") for word in command if word.startswith("--format="))
+        mark = form.partition("|")[0]
+        names = (f"x~{TOKEN}", f"y\n{forged}", f"y\u2028{forged}", f"y\x0b{forged}", f"y\r{forged}")
+        return "".join(f"{mark}|{7 + n}|PENDING|None|alice|||{name}\n" for n, name in enumerate(names))
+
+    monkeypatch.setattr(queue, "ask", squeue)
+    found = queue.read(["alice", "bob"])
+    assert [(each.id, each.user) for each in found.entries] == [(str(7 + n), "alice") for n in range(5)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import queue
 from tests.slurm.cluster import Cluster
 from tests.slurm.toy import Toy
 
@@ -40,3 +42,14 @@ def test_what_a_config_says_is_data_for_sbatch_and_for_the_script(slurm: Cluster
     for script in scripts:
         options = [line.partition("=")[0] for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
         assert options.count("#SBATCH --comment") == 1 and "#SBATCH --wrap" not in options
+
+
+def test_a_job_whose_name_has_lines_of_its_own_is_one_job(slurm: Cluster) -> None:
+    """Whoever may submit jobs can name them so; without this they would be shown as jobs of somebody else."""
+    token = "0" * 12
+    job = slurm.run(
+        "sbatch", "--parsable", "--hold", f"--job-name=x\n99|RUNNING|None|root|n1||x~{token}", "--wrap=true"
+    )
+    found = queue.read([getpass.getuser()])
+    assert [each.id for each in found.entries if each.id in (job, "99")] == [job]
+    assert all(each.token is None for each in found.entries if each.id == job)
