@@ -9,6 +9,7 @@ import yaml
 from launch import naming, slurm
 from launch.job import Allocation
 from launch.slurm import Refused, Submission
+from launch.snapshot import Snapshot
 from orchestrator.__main__ import main
 
 HEAD = "# @package _global_\ndefaults:\n  - tiny_math\n  - _self_\n"
@@ -27,6 +28,7 @@ HOSTILE = {
     "tab": ("x\ty", "U+0009"),
 }
 
+CODE = Snapshot(folder=Path("/"), digest="")
 INJECTED = "x\n#SBATCH --wrap=x"
 CHAIN = [{"sft": {"epochs": 4}}]
 
@@ -167,7 +169,7 @@ def test_a_value_of_a_sweep_is_no_way_round_the_rule(tmp_path: Path, capsys: pyt
 )
 def test_no_script_is_written_whose_lines_are_not_ours(name: str, allocation: Allocation, tmp_path: Path) -> None:
     given = Submission(
-        folder=tmp_path, name=name, size=1, ranks=1, after=None, allocation=allocation, root=tmp_path, grace=1
+        folder=tmp_path, name=name, size=1, ranks=1, after=None, allocation=allocation, code=CODE, grace=1
     )
     with pytest.raises(Refused, match=r"U\+000A, which no line of a script may have"):
         slurm.rehearse(given)
