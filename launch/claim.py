@@ -2,9 +2,10 @@
 
 A node's claims are files in its folder, numbered: `claim-1.json`, `claim-2.json`, ... The highest number counts. A
 claim is taken by creating the next number, which a file system lets only one process do, so that taking over a dead one
-is as safe as taking the first. While a worker runs it touches its claim; a claim that nobody has touched for `LEASE`
-seconds may be dead, and is dead if its job is (see `launch.standing`). It is the file server's clock that counts them:
-those of hosts differ.
+is as safe as taking the first. Whose claim it is, is whose file it is; nobody changes the file of another.
+
+While a worker runs it touches its claim; a claim that nobody has touched for `LEASE` seconds may be dead, and is dead
+if its job is (see `launch.standing`). It is the file server's clock that counts them: those of hosts differ.
 
 The token of a claim is in the name of its Slurm job: a head that dies between submitting and writing down the job's id
 loses nothing, because the queue knows the token.
@@ -28,16 +29,16 @@ from pathlib import Path
 from typing import Literal
 
 from launch import clock
-from stages import jsonfile, spoilt
+from stages import jsonfile, own, part, spoilt
 
 #: Seconds without a touch after which a claim may be dead; a worker touches its claims every `BEAT` seconds.
 LEASE, BEAT = 12.0, 3.0
 #: Seconds by which a claim may be younger than now: times of files come in steps.
 STEP = 2.0
-#: The name of a claim. No node is taken over a million times: a name with more digits is no claim.
-_NAME = re.compile(r"claim-(\d{1,6})\.json")
 #: Names of submissions and ids of jobs: they are parts of paths.
 _TOKEN, _JOB = re.compile(r"[\w-]{0,64}", re.ASCII), re.compile(r"(\d[\d_+]*)?", re.ASCII)
+#: How a file is made: by this call, and for nobody else to write.
+_NEW, _MODE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
 #: What a file system says that has no hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
@@ -107,19 +108,17 @@ def new_token() -> str:
 def read(folder: Path) -> Claim | None:
     """The claim that counts, also if it was released; None if there never was one."""
     while True:
-        numbers = [int(found[1]) for file in folder.glob("claim-*.json") if (found := _NAME.fullmatch(file.name))]
-        if not numbers:
+        number = part.claimed(folder)
+        if number is None:
             return None
-        file = _file(folder, max(numbers))
+        file = part.claim(folder, number)
         try:
-            return _valid(jsonfile.shaped(_Written, file, jsonfile.SMALL), max(numbers))
+            return _owned(folder, _valid(jsonfile.shaped(_Written, file, jsonfile.SMALL), number))
         except FileNotFoundError:  # the node was published and its folder removed, just now
             continue
         except (OSError, ValueError) as error:
             spoilt.note(file, error)
-            return Claim(
-                token="", launcher="local", user="somebody", host="an unknown host", boot="", number=max(numbers)
-            )
+            return Claim(token="", launcher="local", user="somebody", host="an unknown host", boot="", number=number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +144,25 @@ def _valid(claim: Claim, number: int) -> Claim:
     return Claim(**{**asdict(claim), "number": number})
 
 
+def _owned(folder: Path, claim: Claim) -> Claim:
+    """A claim that says it is this user's and is not: whose it really is."""
+    if claim.user != getpass.getuser() or is_own(folder, claim):
+        return claim
+    return replace(claim, user=own.login(part.owner_of(part.claim(folder, claim.number)) or 0))
+
+
+def is_own(folder: Path, claim: Claim) -> bool:
+    """Whether this user may write a claim again; where nobody else can write, everything is this user's."""
+    return not part.is_shared(folder) or part.owner_of(part.claim(folder, claim.number)) in (os.geteuid(), None)
+
+
 def take(folder: Path, claim: Claim, over: Claim | None) -> Claim | None:
     """Take the node over from the claim that counted, None for the first; None if somebody else was faster."""
     claim = replace(claim, number=1 if over is None else over.number + 1)
     draft = _draft(folder)
     try:
-        draft.write_text(json.dumps(asdict(claim)))
-        _link(draft, _file(folder, claim.number))
+        _write(draft, claim)
+        _link(draft, part.claim(folder, claim.number))
     except (FileExistsError, FileNotFoundError):  # taken, or published and its folder removed, just now
         return None
     finally:
@@ -168,23 +179,31 @@ def _link(draft: Path, file: Path) -> None:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        with file.open("x") as opened:  # exclusive as well; whoever reads it half takes it for somebody's
-            opened.write(draft.read_text())
+        # Exclusive as well; whoever reads it half takes it for somebody's.
+        with open(os.open(file, _NEW, _MODE), "w", encoding="utf-8") as opened:
+            opened.write(draft.read_text(encoding="utf-8"))
 
 
 def update(folder: Path, claim: Claim) -> None:
-    """Write a claim that one holds again, with more known of it. Nothing happens if the folder is gone: it is done."""
-    draft = _draft(folder)
+    """Write a claim that one holds again, with more known of it. Nothing happens if it is gone: the node is done."""
+    file, draft = part.claim(folder, claim.number), _draft(folder)
+    if not os.path.lexists(file):
+        return
     try:
-        draft.write_text(json.dumps(asdict(claim)))
-        os.replace(draft, _file(folder, claim.number))
+        _write(draft, claim)
+        os.replace(draft, file)
     except FileNotFoundError:
+        pass
+    finally:
         draft.unlink(missing_ok=True)
 
 
 def release(folder: Path, claim: Claim) -> None:
-    """Give a claim up that one holds."""
-    update(folder, replace(claim, released=True))
+    """Give a claim up. That of another user is taken over, and given up: its file stays as it is."""
+    if is_own(folder, claim):
+        update(folder, replace(claim, released=True))
+    else:
+        take(folder, Claim(token=new_token(), launcher="local", released=True), claim)
 
 
 def holds(folder: Path, token: str) -> bool:
@@ -204,7 +223,7 @@ def age(folder: Path, claim: Claim) -> float:
     read = _read_age(folder, seen)
     if read is not None:
         return read
-    file = _file(folder, claim.number)
+    file = part.claim(folder, claim.number)
     if file not in _watched or _watched[file][0] != seen:
         _watched[file] = (seen, time.monotonic())
     return time.monotonic() - _watched[file][1]
@@ -225,7 +244,7 @@ def _read_age(folder: Path, touched: int) -> float | None:
 
 def _touched(folder: Path, claim: Claim) -> int | None:
     """When a claim was last touched, in nanoseconds of the file server's clock; None if it is gone."""
-    file = _file(folder, claim.number)
+    file = part.claim(folder, claim.number)
     try:
         with jsonfile.opened(file) as stream:  # over NFS what `stat` says may be a minute old
             return os.fstat(stream.fileno()).st_mtime_ns
@@ -239,7 +258,7 @@ class Heart:
     """Touches claims for as long as the block lasts."""
 
     def __init__(self, held: Iterable[tuple[Path, Claim]]) -> None:
-        self._files = [_file(folder, claim.number) for folder, claim in held]
+        self._files = [part.claim(folder, claim.number) for folder, claim in held]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -254,7 +273,7 @@ class Heart:
         while not self._stop.wait(BEAT):
             for file in self._files:
                 try:
-                    os.utime(file)
+                    os.utime(file, follow_symlinks=False)
                 except FileNotFoundError:  # published
                     continue
                 except OSError:  # a file system that stumbles; the next beat may reach it
@@ -266,5 +285,6 @@ def _draft(folder: Path) -> Path:
     return folder / f".claim.{secrets.token_hex(6)}"
 
 
-def _file(folder: Path, number: int) -> Path:
-    return folder / f"claim-{number}.json"
+def _write(draft: Path, claim: Claim) -> None:
+    with open(os.open(draft, _NEW, _MODE), "w", encoding="utf-8") as opened:
+        opened.write(json.dumps(asdict(claim)))

@@ -1,4 +1,4 @@
-"""Why an attempt at a node failed, in its folder, for the head and for whoever would try again.
+"""Why an attempt at a node failed, in a part of its folder, for the head and for whoever would try again.
 
 error.json      the last attempt's reason
 setbacks.json   how often the node was lost since it last saved something new
@@ -6,13 +6,12 @@ setbacks.json   how often the node was lost since it last saved something new
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from stages import jsonfile
+from stages.part import ATTEMPTS
 from stages.saved import Saved
-from stages.store import ATTEMPTS
 
 ERROR, SETBACKS = "error.json", "setbacks.json"
 
@@ -20,48 +19,53 @@ ERROR, SETBACKS = "error.json", "setbacks.json"
 TRIES = 2
 
 
-def leave(folder: Path, message: str, *, continues: bool = False) -> None:
-    """Leave the reason of a failure in the node's folder. `continues`: another job could go on from what is there."""
-    (folder / ERROR).write_text(json.dumps({"message": message, "continues": continues}))
+def leave(part: Path, message: str, *, continues: bool = False) -> None:
+    """Leave the reason of a failure in a part. `continues`: another job could go on from what is there."""
+    jsonfile.write(part / ERROR, {"message": message, "continues": continues})
 
 
-def leave_lost(folder: Path, message: str) -> bool:
+def leave_lost(part: Path, message: str) -> bool:
     """Leave the reason why a node was lost; whether it is to be tried again, as it is unless it keeps being lost.
 
     Of several processes that say so of one attempt, one counts.
     """
-    step, attempt = Saved(folder).step, _attempt(folder)
-    before = jsonfile.found(folder / SETBACKS) or {}
+    step, attempt = Saved(part).step, _attempt(part)
+    before = jsonfile.found(part / SETBACKS) or {}
     counted = attempt is not None and before.get("attempt") == attempt
     times = _times(before) + (not counted) if before.get("step") == step else 1
-    (folder / SETBACKS).write_text(json.dumps({"step": step, "times": times, "attempt": attempt}))
+    jsonfile.write(part / SETBACKS, {"step": step, "times": times, "attempt": attempt})
     again = times <= TRIES
-    leave(folder, message if again else f"{message} ({times} times without progress)", continues=True)
+    leave(part, message if again else f"{message} ({times} times without progress)", continues=True)
     return again
 
 
-def _attempt(folder: Path) -> str | None:
+def _attempt(part: Path) -> str | None:
     try:
-        return jsonfile.text(folder / ATTEMPTS, jsonfile.SMALL)
+        return jsonfile.text(part / ATTEMPTS, jsonfile.SMALL)
     except (OSError, ValueError):
         return None
 
 
-def again(folder: Path) -> bool:
+def again(part: Path) -> bool:
     """Whether the last attempt was lost, and the next one may well succeed."""
-    before = jsonfile.found(folder / SETBACKS)
-    return before is not None and _times(before) <= TRIES and (folder / ERROR).is_file() and not for_good(folder)
+    before = jsonfile.found(part / SETBACKS)
+    return before is not None and _times(before) <= TRIES and failed(part) and not for_good(part)
 
 
-def messages(folder: Path) -> list[str]:
-    """What a failed attempt left in the node's folder, one message an error."""
-    left = jsonfile.found(folder / ERROR) or {}
+def failed(part: Path) -> bool:
+    """Whether the last attempt left a reason."""
+    return (part / ERROR).is_file()
+
+
+def messages(part: Path) -> list[str]:
+    """What a failed attempt left in the part, one message an error."""
+    left = jsonfile.found(part / ERROR) or {}
     return str(left["message"]).splitlines() if "message" in left else ["no message was left; see the log"]
 
 
-def for_good(folder: Path) -> bool:
+def for_good(part: Path) -> bool:
     """Whether the last attempt left a reason for which the next one would fail as well."""
-    left = jsonfile.found(folder / ERROR)
+    left = jsonfile.found(part / ERROR)
     return left is not None and not left.get("continues", False)
 
 

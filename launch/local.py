@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from launch import sharing
 from launch.job import Allocation, Job
 from launch.worker import LIFELINE
 from stages.contract import Resources
@@ -56,8 +57,7 @@ class _Process:
         ranks = min(job.ranks, max(1, len(gpus))) if job.resources.gpus else job.ranks  # as far as there are GPUs
         self.cpus = ranks * job.resources.cpus
         module = ["launch.worker"] if ranks == 1 else ["launch.ranks", str(ranks)]
-        job.log.parent.mkdir(parents=True, exist_ok=True)
-        with job.log.open("ab") as log:
+        with sharing.log(job.log) as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *module, *(str(folder) for folder in job.folders)],
                 stdin=subprocess.PIPE,  # its end is the head's end: see worker.LIFELINE

@@ -1,17 +1,17 @@
-"""node.json: everything a worker needs to run one node, written by the head into the node's folder in the store.
+"""node.json: everything a worker needs to run one node, written by the head into its user's part of the node's folder.
 
 It names inputs by fingerprint, so a worker finds them whoever published them and whatever they were labelled.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages import jsonfile
+from launch import sharing
+from stages import identity, jsonfile, part
+from stages.contract import StageError
 from stages.store import Store
 
 NODE = "node.json"
@@ -65,19 +65,39 @@ class NodeSpec:
         return Store(Path(self.store), map(Path, self.reads))
 
     def write(self, folder: Path) -> None:
-        """Write `folder/node.json`, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        draft = folder / f"{NODE}.{os.getpid()}"
+        """Write the node.json of this user, whole or not at all; the node's folder is made where it is absent.
+
+        Raises:
+            NotOwn: somebody else has put something in its place.
+        """
+        sharing.folder(Path(self.store), *folder.relative_to(self.store).parts)
         # Without what nobody uses, as earlier code reads it.
         plain = {key: value for key, value in asdict(self).items() if key != "reads" or value}
-        draft.write_text(json.dumps(plain, indent=1, ensure_ascii=False), encoding="utf-8")
-        os.replace(draft, folder / NODE)
+        jsonfile.write(part.make(folder) / NODE, plain, indent=1, ensure_ascii=False)
 
 
-def read(folder: Path) -> NodeSpec:
-    """The node of a folder in the store.
+def read(place: Path) -> NodeSpec:
+    """The node of a part.
 
     Raises:
         OSError, ValueError: it has none, or one that is spoilt.
     """
-    return jsonfile.shaped(NodeSpec, folder / NODE)
+    return jsonfile.shaped(NodeSpec, place / NODE)
+
+
+def own(folder: Path) -> NodeSpec:
+    """The node that this user's worker is to run: what this user's head has written, for this folder.
+
+    Raises:
+        StageError: it is the node of another folder, or its config is not that of its fingerprint.
+        OSError, ValueError: it is not there, or spoilt.
+    """
+    spec = read(part.mine(folder))
+    named = (folder.parent.name, folder.name) == (spec.stage, f".{spec.fingerprint[:16]}")
+    if not named or not folder.parent.parent.samefile(spec.store):
+        raise StageError(f"{part.mine(folder) / NODE} is of another node; run the command again")
+    if identity.fingerprint(spec.identity) != spec.fingerprint:
+        raise StageError(
+            f"{part.mine(folder) / NODE}: its config is not that of its fingerprint; run the command again"
+        )
+    return spec

@@ -97,7 +97,7 @@ def ends(study: Study, store: Store) -> Ends:
         if store.find(node.stage, node.fingerprint) is not None:
             done += 1
             continue
-        folder = store.job(node.stage, node.fingerprint)
+        folder = store.attempt(node.stage, node.fingerprint)
         if failed_at(folder) not in (None, node.stale) and not failure.again(folder):
             failed[node.name] = "; ".join(failure.messages(folder))
             lost.add(node.fingerprint)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launch import node as node_file
 from launch.node import NodeSpec
-from stages import artifact
+from stages import artifact, part
 from stages.store import Store
 
 
@@ -25,17 +25,17 @@ def supersede(spec: NodeSpec, folder: Path) -> None:
     What another node, which is prepared already, may go on from stays; `gc` finds it later.
     """
     store = Store(Path(spec.store))
-    others = (each for each in folder.parent.glob(f".*/{node_file.NODE}") if each.parent != folder)
-    wanted = {fingerprint for each in others for _, fingerprint in _continues(each)}
+    others = (each for each in folder.parent.glob(".*") if each != folder and each.is_dir())
+    wanted = {fingerprint for each in others for place in part.every(each) for fingerprint in _continues(place)}
     for _, fingerprint in spec.continues:
         shorter = store.find(spec.stage, fingerprint)
         if shorter is not None and fingerprint not in wanted:
             artifact.remove_state(shorter)
 
 
-def _continues(file: Path) -> list[tuple[int, str]]:
-    """What the node of a node.json may go on from."""
+def _continues(place: Path) -> list[str]:
+    """What the node of a part may go on from."""
     try:
-        return node_file.read(file.parent).continues
+        return [fingerprint for _, fingerprint in node_file.read(place).continues]
     except (OSError, ValueError, TypeError, KeyError):  # it is published at this moment
         return []

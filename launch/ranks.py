@@ -17,6 +17,7 @@ from pathlib import Path
 from launch import exhaustion, failure
 from launch.rendezvous import RANK
 from launch.worker import LIFELINE, die_with_head
+from stages import part
 
 #: Seconds between two looks at the workers.
 POLL = 0.1
@@ -58,12 +59,13 @@ def _leave(folders: list[str], message: str, starved: str | None) -> None:
     print(message, file=sys.stderr, flush=True)
     for folder in map(Path, folders):
         with contextlib.suppress(OSError):  # the disk may be full
-            if not folder.is_dir() or failure.for_good(folder):
+            mine = part.mine(folder)
+            if not mine.is_dir() or failure.for_good(mine):
                 continue
             if starved is not None:
-                failure.leave(folder, message)
-            elif not (folder / failure.ERROR).exists():
-                failure.leave_lost(folder, message)
+                failure.leave(mine, message)
+            elif not failure.failed(mine):
+                failure.leave_lost(mine, message)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import stat
 import sys
 import threading
 import time
@@ -20,11 +19,11 @@ from launch import node as node_file
 from launch.notice import Lookout
 from launch.order import Order
 from launch.queue import Unanswered
-from stages import contract, own
+from stages import contract, part
 from stages.contract import Interrupted
 from stages.own import NotOwn
+from stages.part import ATTEMPTS
 from stages.saved import Saved
-from stages.store import ATTEMPTS
 
 #: What Slurm sends a while before the time limit. It is blocked, and waited for by a thread, so that processes which a
 #: stage starts inherit the block: its default would end them.
@@ -50,10 +49,10 @@ def main(folder: Path, segment: int) -> int:
     meeting = rendezvous.of_slurm(given.servers)
     _print_to(Path(task.log if meeting.rank == 0 else f"{task.log}.rank{meeting.rank}"))
     folders = [Path(each) for each in task.folders]
-    if segment > 0 and any(failure.for_good(each) for each in folders):
+    if segment > 0 and any(failure.for_good(part.mine(each)) for each in folders):
         print("an earlier segment failed, and would fail again")
         return 1
-    begun = [each for each in folders if (each / ATTEMPTS).is_file()]
+    begun = [mine for each in folders if ((mine := part.mine(each)) / ATTEMPTS).is_file()]
     starved = exhaustion.line(_said_before(folder, Path(task.log))) if segment > 0 and begun else None
     if starved is not None:
         print("an earlier segment ran out of memory, as this one would")
@@ -62,13 +61,13 @@ def main(folder: Path, segment: int) -> int:
         return 1
     for each in folders:
         with contextlib.suppress(Exception):  # of a stage that cannot be imported the worker will say why
-            contract.load(node_file.read(each).stage)
+            contract.load(node_file.own(each).stage)
     lookout = Lookout(store)
     wrong = _foreign_code(Path(os.environ.get(boot.CODE, given.root))) or _foreign_packages(given.packages)
     if wrong is not None:
         for each in folders:
             with contextlib.suppress(OSError):
-                failure.leave(each, wrong)
+                failure.leave(part.mine(each), wrong)
                 lookout.look(each)
         print(wrong, file=sys.stderr)
         lookout.finish()
@@ -133,8 +132,8 @@ class _Signals:
         """Note which node is worked on now."""
         self._current = folder
         with contextlib.suppress(Exception):  # the worker will say what is wrong with the stage, or with its files
-            self._saves = getattr(contract.load(node_file.read(folder).stage), "SAVES", False)
-            self._started_at = Saved(folder).step
+            self._saves = getattr(contract.load(node_file.own(folder).stage), "SAVES", False)
+            self._started_at = Saved(part.mine(folder)).step
         return post
 
     def requeue(self, broken: str = "") -> int:
@@ -142,7 +141,7 @@ class _Signals:
 
         `broken` is why it failed after it was asked to stop, if it did: that is no failure of the stage.
         """
-        if self._time_is_up and Saved(self._current).step == self._started_at:
+        if self._time_is_up and Saved(part.mine(self._current)).step == self._started_at:
             if broken:
                 why = f"and it failed as it stopped ({broken}); the same command continues"
                 return self._give_up(why, continues=True)
@@ -177,7 +176,7 @@ class _Signals:
         message = f"its time limit of {self._order.time} min was reached, {why}"
         print(message, flush=True)
         with contextlib.suppress(OSError):
-            failure.leave(self._current, message, continues=continues)
+            failure.leave(part.mine(self._current), message, continues=continues)
         return 1
 
     def _wait_for_the_end_of_time(self) -> None:
@@ -236,17 +235,13 @@ def _print_to(log: Path) -> None:
 
     Where somebody else has put a link, a pipe or a file of its own, that stays in the file that Slurm writes.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        with open(os.open(log, how, 0o666), "ab") as file:
-            seen = os.fstat(file.fileno())
-            if not stat.S_ISREG(seen.st_mode) or seen.st_uid != os.getuid():
-                raise OSError(f"it is no file of {own.login(os.getuid())}")
+        with sharing.log(log) as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-    except OSError as error:
-        print(f"{log} is not written: {error.strerror or error}; the log goes on here", flush=True)
+    except (OSError, NotOwn) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        print(f"{log} is not written: {why}; the log goes on here", flush=True)
 
 
 def _foreign_code(root: Path) -> str | None:

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
+from launch import sharing
 from launch.node import NodeSpec
 from stages.contract import Interrupted
 
@@ -92,6 +93,7 @@ class Recorder:
                 cwd=_ROOT,
                 env=environment(root),
                 start_new_session=True,  # it outlives a worker that is killed by as much as it takes to say so
+                umask=sharing.joined(root),  # what W&B writes is the group's to write: a run goes on as another user
             )
         if self._process is not None:
             assert self._process.stdin is not None

@@ -2,7 +2,7 @@
 
 A worker claims and locks its node, re-verifies the inputs, runs the stage and publishes. It may be killed at any
 moment: the next one finds `work/` as it was left, and nothing half in the store. The nodes of one job share what they
-load.
+load. It writes into its user's part of a node's folder alone (see `stages.part`).
 
 On Slurm it is called by `launch.task`, with the claim that was taken for it when it was submitted.
 """
@@ -34,6 +34,7 @@ from launch import (
     rendezvous,
     sharing,
     stage_code,
+    takeover,
     tracking,
 )
 from launch import claim as claims
@@ -43,20 +44,27 @@ from launch.exhaustion import Mark
 from launch.hold import Superseded
 from launch.node import InputSpec, NodeSpec
 from launch.rendezvous import ALONE, Meeting
+from launch.takeover import WORK
 from launch.tracking import Followed
-from stages import artifact, content, contract, hub, rows
+from stages import artifact, content, contract, hub, jsonfile, part, rows
 from stages.contract import Context, Input, Interrupted, Lost, Resources, StageError
+from stages.own import NotOwn
+from stages.part import ATTEMPTS
 from stages.progress import Progress
-from stages.store import ATTEMPTS, PROGRESS, Store
+from stages.store import PROGRESS, Store
 
-#: Folders of a node that is being worked on: what survives a restart, and what will be published.
-WORK, OUT = "work", "out"
+#: Folder of a node that is being worked on: what will be published.
+OUT = "out"
 
 #: Set by the local launcher: standard input is a pipe from the head, and its end is the end of this worker.
 LIFELINE = "LAUNCH_LIFELINE"
 
 #: What torch.distributed says, over Gloo or NCCL, and a socket, when the process at the other end has ended.
 _GONE = re.compile(r"\bgloo\b|\bNCCL\b|Connection (closed|reset) by peer|Broken pipe", re.IGNORECASE)
+
+
+#: What is told in its own words: a person is to mend it.
+_TOLD = (StageError, Superseded, NotOwn)
 
 
 class Missing(StageError):
@@ -108,12 +116,16 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
     Raises:
         Interrupted: it was asked to stop, and has saved what it had, or failed after it was asked.
     """
+    with sharing.closed(folder.parent.parent):
+        return _run(folder, shared, post)
+
+
+def _run(folder: Path, shared: dict[Any, Any], post: Post) -> int:
     begun = exhaustion.mark(exhaustion.own_log())
     try:
-        if not (folder / node_file.NODE).is_file() and _published(folder):
+        if not (part.mine(folder) / node_file.NODE).is_file() and _published(folder):
             return 0
-        spec = node_file.read(folder)
-        sharing.join(Path(spec.store))
+        spec = node_file.own(folder)
         if not post.leads:
             listener = post.meeting(folder)
             if listener is not None:
@@ -121,13 +133,14 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
             return 0
         with hold.held(folder, spec, post.token) as claim:
             if claim is not None and Store(Path(spec.store)).find(spec.stage, spec.fingerprint) is None:
+                takeover.adopt(folder, claim.number)
                 _attempt(spec, folder, shared, replace(post, token=claim.token))
             _remove(folder)
     except Interrupted:
         raise
     except Exception as error:  # the boundary: every failure is recorded for the head, which shows it
         again = False
-        if not isinstance(error, Superseded):
+        if not isinstance(error, Superseded | NotOwn):
             if post.stopping() and _saves(folder):  # what a stage uses is being ended around it
                 _print(folder, error)
                 raise Interrupted(_message(folder, error, post, begun)[0]) from error
@@ -141,7 +154,7 @@ def run(folder: Path, shared: dict[Any, Any], post: Post = Post()) -> int:  # no
 
 def _print(folder: Path, error: Exception) -> None:
     """Print a failure: with where it was raised, unless a person is to mend what it says."""
-    told = cause.of(error, folder.parent.parent) or (str(error) if isinstance(error, StageError | Superseded) else None)
+    told = cause.of(error, folder.parent.parent) or (str(error) if isinstance(error, _TOLD) else None)
     if told is not None:
         print(visible(f"{folder}: {told}"), file=sys.stderr, flush=True)
     else:
@@ -151,24 +164,27 @@ def _print(folder: Path, error: Exception) -> None:
 def _saves(folder: Path) -> bool:
     """Whether the node's stage saves when it is asked to stop."""
     try:
-        return bool(getattr(contract.load(node_file.read(folder).stage), "SAVES", False))
+        return bool(getattr(contract.load(node_file.own(folder).stage), "SAVES", False))
     except Exception:  # it cannot even be read; then nothing is saved
         return False
 
 
 def _remove(folder: Path) -> None:
-    """Remove a node's folder, also if its head writes down the job's id in there at this very moment."""
+    """Remove a node's folder, also if its head writes down the job's id in there at this very moment.
+
+    What others have in it stays; nobody takes it for a node that is being worked on, because that is published.
+    """
     for _ in range(3):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -> None:
     """One attempt at a node: run its stage in a fresh output folder and publish that."""
-    output = folder / OUT
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir()
-    (folder / WORK).mkdir(exist_ok=True)
-    attempt = _count_attempt(folder)
+    mine = part.make(folder)
+    shutil.rmtree(mine / OUT, ignore_errors=True)
+    (mine / OUT).mkdir()
+    (mine / WORK).mkdir(exist_ok=True)
+    attempt = _count_attempt(mine)
     with tracking.followed(spec, attempt, shared) as run:
         run.folder = _publish_run(spec, folder, shared, post, attempt=attempt, run=run)
 
@@ -184,7 +200,8 @@ def _publish_run(
     try:
         summary, context = _run_stage(spec, folder, shared, post, listener, run)
     finally:  # in a shared store somebody else may go on from what is there
-        sharing.hand_over(folder, Path(spec.store))
+        for each in (WORK, OUT):
+            sharing.hand_over(part.mine(folder) / each, Path(spec.store))
     record = {
         "fingerprint": spec.fingerprint,
         "identity": spec.identity,
@@ -204,7 +221,7 @@ def _publish_run(
         raise Superseded("somebody else has taken this node over; what was made here is not published")
     store = Store(Path(spec.store))
     final = store.final(spec.stage, spec.label, spec.fingerprint)
-    artifact.publish(folder / OUT, final, record)
+    final = artifact.publish(part.mine(folder) / OUT, final, record)
     predecessors.supersede(spec, folder)
     return final
 
@@ -220,13 +237,13 @@ def _run_stage(
     """Verify what the stage needs, and run it, or serve those that do."""
     meeting = post.meeting
     serves = meeting.rank >= meeting.world
-    inputs_from = spec.inputs_from
+    inputs_from, mine = spec.inputs_from, part.mine(folder)
     context = Context(
         inputs={kind: _resolve(kind, given, inputs_from) for kind, given in spec.inputs.items()},
-        work=folder / WORK,
-        output=folder / OUT,
+        work=mine / WORK,
+        output=mine / OUT,
         resources=Resources(**spec.resources),
-        progress=Progress(folder / PROGRESS),
+        progress=Progress(mine / PROGRESS),
         log=run.row,
         continues=predecessors.find(spec, Store(Path(spec.store))),
         shared=shared,
@@ -300,24 +317,24 @@ def _trace(given: InputSpec, found: Input) -> dict[str, Any]:
     return asdict(given) | {"path": None if found.path is None else str(found.path)}
 
 
-def _count_attempt(folder: Path) -> int:
+def _count_attempt(mine: Path) -> int:
     """How many times this node was started, this time included. The failure of the last time is forgotten."""
-    (folder / failure.ERROR).unlink(missing_ok=True)
-    counter = folder / ATTEMPTS
+    (mine / failure.ERROR).unlink(missing_ok=True)
     try:
-        attempt = int(counter.read_text()) + 1
+        attempt = int(jsonfile.text(mine / ATTEMPTS)) + 1
     except (OSError, ValueError):  # the first time, or a full disk cut the file short
         attempt = 1
-    counter.write_text(str(attempt))
+    jsonfile.write(mine / ATTEMPTS, attempt)
     return attempt
 
 
 def _abandon(folder: Path, message: str, post: Post) -> None:
     """End this process at once, from whichever thread found that it hangs; the others of the stage end with it."""
     print(visible(f"{folder}: {message}"), file=sys.stderr, flush=True)
+    mine = part.mine(folder)
     with contextlib.suppress(OSError):
-        if not (folder / failure.ERROR).exists():
-            (post.retry if failure.leave_lost(folder, message) else post.failed)()
+        if not failure.failed(mine):
+            (post.retry if failure.leave_lost(mine, message) else post.failed)()
     os._exit(1)
 
 
@@ -326,18 +343,19 @@ def _record_failure(folder: Path, error: Exception, post: Post, begun: Mark) -> 
 
     Returns whether the node was lost, and is to be tried again.
     """
+    mine = part.mine(folder)
     if post.leads:
-        shutil.rmtree(folder / OUT, ignore_errors=True)
+        shutil.rmtree(mine / OUT, ignore_errors=True)
     message, final = _message(folder, error, post, begun)
     # The first rank's is the reason; that this rank lost that one is none. But what runs out of memory is lost at once.
-    starved = message.startswith(exhaustion.WORDS) and not failure.for_good(folder)
-    if post.many and (folder / failure.ERROR).exists() and not starved:
+    starved = message.startswith(exhaustion.WORDS) and not failure.for_good(mine)
+    if post.many and failure.failed(mine) and not starved:
         return False
     with contextlib.suppress(OSError):  # the disk may be full; the log and the exit code still say it
         if not final:
             # One that was killed because the job ends is none to start again.
-            return failure.leave_lost(folder, message) and not post.stopping()
-        failure.leave(folder, message, continues=isinstance(error, Missing))
+            return failure.leave_lost(mine, message) and not post.stopping()
+        failure.leave(mine, message, continues=isinstance(error, Missing))
     return False
 
 

@@ -33,6 +33,7 @@ from orchestrator.graph import Graph, Node
 from orchestrator.names import full
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
+from stages import part
 from stages.store import Store
 
 #: Seconds to wait until what was cancelled is over: Slurm lets a job save for KillWait seconds, 30 by default.
@@ -196,7 +197,9 @@ def _of_worker(pid: int | None, folder: Path) -> list[Path]:
     words = _command(pid)
     if WORKER not in words or str(folder) not in words:
         return []
-    return [each for word in words if (each := Path(word)).is_absolute() and (each / node_file.NODE).is_file()]
+    return [
+        each for word in words if (each := Path(word)).is_absolute() and (part.mine(each) / node_file.NODE).is_file()
+    ]
 
 
 def _command(pid: int | None) -> list[str]:
@@ -210,7 +213,7 @@ def _command(pid: int | None) -> list[str]:
 def _name(folder: Path) -> str:
     """stage/label of a node's folder."""
     try:
-        spec = node_file.read(folder)
+        spec = node_file.read(part.last(folder))
     except (OSError, ValueError):
         return f"{folder.parent.name}/{folder.name}"
     return f"{spec.stage}/{spec.label}"

@@ -35,6 +35,8 @@ from orchestrator import (
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.forecast import verdict
 from orchestrator.refusal import ConfigError
+from stages import contract
+from stages.own import NotOwn
 from stages.store import Store
 
 
@@ -48,7 +50,7 @@ def verb(study: Study, command: Command) -> int:
     with _writable(study.store):
         entries = plan.make(study.graph, study.store)
         _check_ahead(entries, study)
-    runs.record(study.experiment.name, command.overrides, study.graph, study.store)
+    _record(study, command)
     return _carry_out(study, entries, command)
 
 
@@ -83,8 +85,16 @@ def retry_verb(study: Study, command: Command) -> int:
     entries = [entry for entry in entries if entry.node.fingerprint in graph.nodes]
     _check_ahead(entries, replace(study, graph=graph))
     _say(f"again: {', '.join(names.full(node) for node in again if node not in left)}")
-    runs.record(study.experiment.name, command.overrides, study.graph, study.store)
+    _record(study, command)
     return _carry_out(replace(study, graph=graph), entries, command)
+
+
+def _record(study: Study, command: Command) -> None:
+    """Write down what is wanted, before any of it is started."""
+    try:
+        runs.record(study.experiment.name, command.overrides, study.graph, study.store)
+    except NotOwn as error:
+        raise ConfigError([str(error)]) from None
 
 
 def _check_ahead(entries: list[plan.Entry], study: Study) -> None:
@@ -190,12 +200,15 @@ def _check_writable(store: Store) -> None:
     try:
         store.root.mkdir(parents=True, exist_ok=True)
         sharing.join(store.root)
+        sharing.found(store.root, contract.names())
         with tempfile.NamedTemporaryFile(dir=store.root, prefix=".writable-") as probe:
             probe.write(bytes(2**20))
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
         raise ConfigError([f"store={store.root}: cannot be written: {error.strerror}"]) from None
+    except NotOwn as error:
+        raise ConfigError([str(error)]) from None
     lockless = locks.missing(store.root)
     if lockless is not None:
         what = f"its file system has no file locks ({lockless}); claims alone keep workers apart"

@@ -44,7 +44,7 @@ Report = dict[str, Any]
 def read_progress(store: Store, stage: str, fingerprint: str) -> Report | None:
     """What a running node last reported, or None."""
     try:
-        progress: Report = jsonfile.read(store.job(stage, fingerprint) / PROGRESS)
+        progress: Report = jsonfile.read(store.attempt(stage, fingerprint) / PROGRESS)
     except (OSError, ValueError):
         return None
     return progress if isinstance(progress, dict) else None

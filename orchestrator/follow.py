@@ -62,7 +62,7 @@ def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[tuple
     for entry in entries:
         key = entry.node.fingerprint
         tried = again[_reached(entry.node, store)] >= AGAIN
-        failed = tried or entry.starved or failure.for_good(store.job(entry.node.stage, key))
+        failed = tried or entry.starved or failure.for_good(store.attempt(entry.node.stage, key))
         if entry.open and (failed or any(need.fingerprint in stuck for need in graph.waits_for(entry.node))):
             stuck.add(key)
         elif entry.open:
@@ -72,4 +72,4 @@ def _lost(entries: list[Entry], graph: Graph, store: Store, again: Counter[tuple
 
 def _reached(node: Node, store: Store) -> tuple[str, int | None]:
     """A node, and the step that it is known to have saved."""
-    return node.fingerprint, Saved(store.job(node.stage, node.fingerprint)).step
+    return node.fingerprint, Saved(store.attempt(node.stage, node.fingerprint)).step

@@ -22,13 +22,14 @@ from typing import Any
 from launch import claim as claims
 from launch import node as node_file
 from launch import order, snapshot, standing
+from launch.escape import inline
 from launch.node import NodeSpec
 from launch.order import Order
 from orchestrator import runs, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.refusal import ConfigError
 from orchestrator.runs import Wanted
-from stages import artifact, contract, own
+from stages import artifact, contract, own, part
 from stages.store import Store
 
 #: Seconds for which what a submission is about to use is left alone.
@@ -90,8 +91,8 @@ def verb(site: Site, command: Command) -> int:
         print(json.dumps({"removed": removed and not stopped, "garbage": listed, "stopped": stopped}))
     else:
         view.show_garbage(garbage, KINDS, removed, view.console())
-        if stopped:
-            view.console(errors=True).print(view.escape(stopped))
+        for told in [*([stopped] if stopped else []), *_left(garbage)]:
+            view.console(errors=True).print(view.escape(inline(told)))
     return FAILED if stopped else DONE
 
 
@@ -105,8 +106,28 @@ def collect(store: Store) -> Iterator[Garbage]:
     found = _look(store)
     kept = _kept(wanted, found)
     for kind, path in [*_of_nodes(wanted, found, kept), *_of_jobs(found)]:
-        if path.lstat().st_uid == os.getuid():
-            yield Garbage(kind=kind, path=path, size=volume.size(path))
+        for mine in _mine(kind, path):
+            yield Garbage(kind=kind, path=mine, size=volume.size(mine))
+
+
+def _mine(kind: str, path: Path) -> list[Path]:
+    """What of it is this user's to remove: of a node's folder that several have files in, one's own."""
+    own_one = part.owner_of(path) == os.getuid()
+    if kind != "unfinished" or (own_one and not _others(path)):
+        return [path] if own_one else []
+    try:
+        return [each for each in sorted(path.iterdir()) if part.owner_of(each) == os.getuid()]
+    except OSError:
+        return []
+
+
+def _others(folder: Path) -> list[str]:
+    """Who else has files in a node's folder."""
+    try:
+        owners = {part.owner_of(each) for each in folder.iterdir()} - {None, os.getuid()}
+    except OSError:
+        return []
+    return sorted(own.login(owner) for owner in owners if owner is not None)
 
 
 def _records(store: Store) -> list[tuple[Path, int]]:
@@ -208,7 +229,7 @@ def _running(found: Found) -> Iterator[NodeSpec]:
     """The nodes that somebody is at."""
     for folder in found.alive:
         with contextlib.suppress(OSError, ValueError):  # claimed a moment ago; then its run is recorded
-            yield node_file.read(folder)
+            yield node_file.read(part.last(folder))
 
 
 def _outdone(found: Found, kept: set[str]) -> Iterator[Path]:
@@ -247,8 +268,22 @@ def _delete(garbage: Iterable[Garbage], store: Store, before: list[tuple[Path, i
             os.rename(each.path, gone)
         except OSError as error:
             return f"{each.path}: cannot be removed: {error.strerror}"
-        shutil.rmtree(gone, ignore_errors=True)
+        if gone.is_dir() and not gone.is_symlink():
+            shutil.rmtree(gone, ignore_errors=True)
+        else:
+            gone.unlink(missing_ok=True)
     return ""
+
+
+def _left(garbage: Iterable[Garbage]) -> list[str]:
+    """What is left of nodes' folders that several have files in: of whom it is, and who can remove it."""
+    folders = dict.fromkeys(each.path.parent for each in garbage if each.kind == "unfinished")
+    shared = ((folder, _others(folder)) for folder in folders if folder.name.startswith("."))
+    return [
+        f"{folder}: has files of {', '.join(names)}, who can remove them with `gc --delete`; so can root"
+        for folder, names in shared
+        if names
+    ]
 
 
 def _beside(path: Path, store: Store) -> Path:

@@ -100,7 +100,7 @@ def of_entries(entries: Iterable[Entry], store: Store) -> Ends:
         entry
         for entry in entries
         if entry.state == "failed"
-        and (not flying or failure.for_good(store.job(entry.node.stage, entry.node.fingerprint)))
+        and (not flying or failure.for_good(store.attempt(entry.node.stage, entry.node.fingerprint)))
     ]
     failed = {hint.name(entry.node, nodes): entry.reason for entry in gone}
     done = sum(entry.state == "done" for entry in entries)
@@ -113,7 +113,7 @@ def _member(node: Node, among: Sequence[Node], graph: Graph, store: Store) -> Me
         stage=node.stage,
         fingerprint=node.fingerprint,
         needs=[need.fingerprint for need in graph.waits_for(node)],
-        stale=notice.failed_at(store.job(node.stage, node.fingerprint)),
+        stale=notice.failed_at(store.attempt(node.stage, node.fingerprint)),
     )
 
 

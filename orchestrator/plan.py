@@ -16,7 +16,8 @@ from orchestrator import deaths, permission
 from orchestrator.graph import Graph, Node
 from orchestrator.sources import Source
 from stages import artifact
-from stages.store import ATTEMPTS, Store
+from stages.part import ATTEMPTS
+from stages.store import Store
 
 #: done: published. running, queued: somebody's worker has it, or a job of Slurm will. failed: its last attempt did, and
 #: it will be tried again. run: will be run. blocked: something outside is missing.
@@ -143,10 +144,10 @@ def _left_behind(node: Node, store: Store, stands: Standing) -> tuple[str, str] 
     """State and reason of a node that was tried before."""
     if not store.unfinished(node.stage, node.fingerprint):
         return None
-    job = store.job(node.stage, node.fingerprint)
-    if (job / failure.ERROR).is_file():
-        return "failed", f"failed before: {'; '.join(failure.messages(job))}"
-    started, claim = (job / ATTEMPTS).is_file(), claims.read(job)
+    job, last = store.job(node.stage, node.fingerprint), store.attempt(node.stage, node.fingerprint)
+    if failure.failed(last):
+        return "failed", f"failed before: {'; '.join(failure.messages(last))}"
+    started, claim = (last / ATTEMPTS).is_file(), claims.read(job)
     if (starved := deaths.starved(claim, stands, store)) is not None:
         return "failed", starved
     if stands.ended == "FAILED" and not started:

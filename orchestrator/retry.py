@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
-from stages.store import ATTEMPTS, Store
+from stages.part import ATTEMPTS
+from stages.store import Store
 
 
 def lost(entries: Iterable[Entry], store: Store) -> list[Node]:
@@ -45,7 +46,7 @@ def _was_lost(entry: Entry, store: Store) -> bool:
     if entry.state != "run":
         return False
     submitted = entry.claim is not None and not entry.claim.released
-    return submitted or (store.job(entry.node.stage, entry.node.fingerprint) / ATTEMPTS).is_file()
+    return submitted or (store.attempt(entry.node.stage, entry.node.fingerprint) / ATTEMPTS).is_file()
 
 
 def _needed(nodes: dict[str, Node], wanted: set[str]) -> set[str]:

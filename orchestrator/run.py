@@ -14,12 +14,14 @@ from typing import Any
 from launch import cause, exhaustion, failure, launchers, standing
 from launch import claim as claims
 from launch.exhaustion import Mark
-from launch.job import Cluster, Handle, Job
+from launch.job import Allocation, Cluster, Handle, Job
 from launch.queue import ending
 from launch.standing import FREE, Standing
 from orchestrator import plan
 from orchestrator.batch import batches, log, prepare, tidy
 from orchestrator.graph import Graph, Node
+from stages import part
+from stages.own import NotOwn
 from stages.store import Store
 
 #: Seconds between two looks at the running jobs, and between two at a node that somebody else has.
@@ -127,18 +129,22 @@ class Run:
             self._waiting[at : at + 1] = [rest] if rest else []
             if not mine:
                 continue
-            folders = tuple(prepare(node, self.graph, self.store, resources, self._tracking) for node in mine)
-            ranks = resources.ranks(nodes[0].stage)
-            job = Job(folders=folders, resources=resources, log=log(mine[0], self.store), ranks=ranks)
-            started, begun = time.time(), exhaustion.mark(job.log)
+            file = log(mine[0], self.store)
             try:
-                handle = self._launcher.start(job)
+                self.running.append(self._start(mine, resources, file))
             except OSError as error:  # its python is gone, or this machine takes no further process
                 why = cause.of(error, self.store.root) or f"{error.filename}: {error.strerror}"
                 message = f"its worker cannot be started: {why}"
-                self.outcome.failed |= {node.fingerprint: (node, [message], job.log) for node in mine}
-                continue
-            self.running.append(Batch(mine, job.log, handle, started, begun))
+                self.outcome.failed |= {node.fingerprint: (node, [message], file) for node in mine}
+            except NotOwn as error:
+                self.outcome.failed |= {node.fingerprint: (node, [str(error)], file) for node in mine}
+
+    def _start(self, mine: list[Node], resources: Allocation, log: Path) -> Batch:
+        """Start a worker for nodes that nobody else is at."""
+        folders = tuple(prepare(node, self.graph, self.store, resources, self._tracking) for node in mine)
+        job = Job(folders=folders, resources=resources, log=log, ranks=resources.ranks(mine[0].stage))
+        started, begun = time.time(), exhaustion.mark(log)
+        return Batch(mine, log, self._launcher.start(job), started, begun)
 
     def _is_free(self, node: Node) -> bool:
         """Whether nobody else is at a node; if somebody is, it is said who, and looked up again a while later.
@@ -191,8 +197,8 @@ class Run:
                     self.outcome.executed.append(node)
                 elif self._has_another(node):  # who was faster, or has taken it over
                     self._waiting.append([node])
-                elif failure.again(self.store.job(node.stage, node.fingerprint)):
-                    self.outcome.again.append((node, failure.messages(self.store.job(node.stage, node.fingerprint))))
+                elif failure.again(last := part.mine(self.store.job(node.stage, node.fingerprint))):
+                    self.outcome.again.append((node, failure.messages(last)))
                     self._waiting.append([node])
                 else:
                     messages = self._why_not(node, batch, batch.handle.poll())
@@ -200,9 +206,9 @@ class Run:
         return bool(finished)
 
     def _why_not(self, node: Node, batch: Batch, code: int | None) -> list[str]:
-        folder = self.store.job(node.stage, node.fingerprint)
-        if (folder / failure.ERROR).is_file():
-            return failure.messages(folder)
+        mine = part.mine(self.store.job(node.stage, node.fingerprint))
+        if failure.failed(mine):
+            return failure.messages(mine)
         if code is not None and code < 0:
             starved = batch.begun.evidence(code)
             if starved is not None:

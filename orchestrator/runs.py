@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from launch import sharing
 from orchestrator.graph import Graph, Node
 from stages import jsonfile
 from stages.identity import fingerprint
@@ -62,7 +63,8 @@ def record(experiment: str, overrides: Iterable[str], graph: Graph, store: Store
         nodes=[_wanted(node) for node in graph.nodes.values()],
     )
     file = store.root / RUNS / run.user / f"{name(experiment, overrides)}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
+    sharing.folder(store.root, RUNS)
+    sharing.own_folder(file.parent, store.root)
     jsonfile.write(file, asdict(run), separators=(",", ":"))
     return file
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from launch import claim as claims
-from launch import order, provenance, queue, snapshot, standing
+from launch import order, provenance, queue, sharing, snapshot, standing
 from launch.claim import LEASE, Claim
 from launch.job import Cluster
 from launch.queue import Unanswered
@@ -28,7 +28,7 @@ from orchestrator.graph import Graph, Node
 from orchestrator.handing import Handing, Unexplained, queue_of_mine
 from orchestrator.plan import Entry
 from orchestrator.refusal import ConfigError
-from stages import own
+from stages import own, part
 from stages.own import NotOwn
 from stages.store import Store
 
@@ -176,8 +176,15 @@ class Submitter:
         held: dict[Node, Held] = {}
         lost = []
         for node in nodes:
-            folder = self._store.job(node.stage, node.fingerprint)
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder = sharing.folder(
+                    self._store.root, node.stage, self._store.job(node.stage, node.fingerprint).name
+                )
+                part.make(folder)
+            except NotOwn as error:
+                self._outcome.held_back.append(node)
+                self._tell(f"{node.stage}/{node.label}: {error}; what needs it is not submitted yet")
+                continue
             draft = Claim(token=claims.new_token(), launcher="slurm", cluster=self._settings.get("ClusterName"))
             entry = self._entries[node.fingerprint]
             taken = None if _is_revived(entry, folder) else claims.take(folder, draft, entry.claim)

@@ -7,6 +7,7 @@ and renames the folder into place: one atomic step. Done means a valid record, n
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -124,10 +125,11 @@ def lacking(folder: str, sizes: Mapping[str, int]) -> str | None:
     return None
 
 
-def publish(draft: Path, final: Path, record: dict[str, Any]) -> None:
-    """Complete `record` with the outputs of `draft`, write it, sync, and rename `draft` to `final`.
+def publish(draft: Path, final: Path, record: dict[str, Any]) -> Path:
+    """Complete `record` with the outputs of `draft`, write it, sync, and rename `draft` to `final`; returns the place.
 
-    A folder without a valid record at `final` (a damaged artifact) is replaced.
+    A folder without a valid record at `final` (a damaged artifact) is replaced. If it is somebody else's, the artifact
+    is published beside it. One that somebody has published meanwhile stays, and the draft goes.
     """
     outputs = list(_outputs(draft))
     with ThreadPoolExecutor(SYNCING) as pool:  # while the disk writes, the processor hashes
@@ -139,14 +141,32 @@ def publish(draft: Path, final: Path, record: dict[str, Any]) -> None:
     _sync(draft / RECORD)
     for folder in [*(path for path in draft.rglob("*") if path.is_dir()), draft]:
         _sync(folder)
-    if final.exists() and read(final) is None:
-        damaged = draft.with_name(draft.name + ".damaged")
-        os.rename(final, damaged)
-        os.rename(draft, final)
-        shutil.rmtree(damaged)
-    else:
-        os.rename(draft, final)
+    final = _place(draft, final, record["fingerprint"])
     _sync(final.parent)
+    return final
+
+
+def _place(draft: Path, final: Path, fingerprint: str) -> Path:
+    """Rename `draft` to `final`, or to a name beside what is there; returns which."""
+    damaged = draft.with_name(draft.name + ".damaged")
+    for name in (final.name, f"other.{secrets.token_hex(2)}-{final.name}"):
+        place = final.with_name(name)
+        if os.path.lexists(place):
+            published = read(place)
+            if published is not None and published["fingerprint"] == fingerprint:
+                shutil.rmtree(draft)
+                return place
+            try:
+                os.rename(place, damaged)
+            except OSError:  # somebody else's, who alone can remove it
+                continue
+        os.rename(draft, place)
+        if damaged.is_dir() and not damaged.is_symlink():
+            shutil.rmtree(damaged, ignore_errors=True)
+        else:
+            damaged.unlink(missing_ok=True)
+        return place
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(final))
 
 
 def remove_state(folder: Path) -> None:

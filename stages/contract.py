@@ -58,6 +58,7 @@ _NOT_STAGES = {
     "listing",
     "model_config",
     "own",
+    "part",
     "problems",
     "progress",
     "prompts",

@@ -179,7 +179,7 @@ def put(file: Path, content: bytes) -> None:
         OSError: nothing was changed.
     """
     draft = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(content)

@@ -20,9 +20,24 @@ class Saved:
     @property
     def step(self) -> int | None:
         try:
-            return int(jsonfile.read(self._file)["step"])
+            return self._read()
+        except (OSError, ValueError):
+            return None
+
+    def _read(self) -> int | None:
+        """The step; None if none was recorded.
+
+        Raises:
+            OSError, ValueError: one was, and cannot be read.
+        """
+        try:
+            found = jsonfile.read(self._file)
         except FileNotFoundError:
             return None
+        step = found.get("step") if isinstance(found, dict) else None
+        if not isinstance(step, int):
+            raise jsonfile.Spoilt("it names no step")
+        return step
 
     def record(self, step: int) -> None:
         """Note that a complete checkpoint of `step` is on disk."""
@@ -30,9 +45,12 @@ class Saved:
 
     def lost(self, found: int | None) -> str | None:
         """What is wrong if a start has found a checkpoint of step `found` (None: none); None if nothing is."""
-        recorded = self.step
+        folder = self._file.parent
+        try:
+            recorded = self._read()
+        except (OSError, ValueError) as error:
+            return f"{self._file} is spoilt ({error}); remove {folder} to start from the beginning"
         if recorded is None or (found is not None and found >= recorded):
             return None
         there = "none is there now" if found is None else f"the last one that is there now is of step {found}"
-        folder = self._file.parent
         return f"a checkpoint of step {recorded} was recorded, but {there}; remove {folder} to start from the beginning"

@@ -1,7 +1,7 @@
 """The store: the folder of all artifacts.
 
     <store>/<stage>/<label>-<fingerprint10>/     a published artifact
-    <store>/<stage>/.<fingerprint16>/            a node that is being worked on: node.json, lock, progress.json, work/
+    <store>/<stage>/.<fingerprint16>/            a node that is being worked on: see `stages.part`
     <store>/logs/<stage>/                        what jobs printed, one file an attempt
     <store>/reports/<experiment>/                tables
     <store>/wandb/                               what W&B's client writes
@@ -24,11 +24,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from stages import artifact, jsonfile, own, spoilt
+from stages import artifact, jsonfile, own, part, spoilt
 from stages.own import NotOwn
 
-#: Files of a node that is being worked on: held by its worker, its progress, and how often it was started.
-LOCK, PROGRESS, ATTEMPTS = "lock", "progress.json", "attempts"
+#: Files of a node that is being worked on: held by its worker, and its progress.
+LOCK, PROGRESS = "lock", "progress.json"
 
 #: What a file system says that has no file locks (Lustre without `-o flock`, NFS without its lock daemon).
 LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
@@ -162,6 +162,10 @@ class Store:
         """The folder of a node that is being worked on; it exists until the node is published."""
         return self.root / stage / f".{fingerprint[:16]}"
 
+    def attempt(self, stage: str, fingerprint: str) -> Path:
+        """The folder of what became of the node's last attempt, whoever made it."""
+        return part.last(self.job(stage, fingerprint))
+
     def unfinished(self, stage: str, fingerprint: str) -> bool:
         """Whether `job` was there when the stage was listed: no file of it needs to be opened if it was not."""
         return f".{fingerprint[:16]}" in self._listing(stage).jobs
@@ -173,19 +177,9 @@ class Store:
         return self.root / "reports" / experiment
 
     def running(self, stage: str, fingerprint: str) -> bool | None:
-        """Whether a worker holds the node's lock right now; None where there are no locks. Changes nothing."""
-        try:
-            file = self.job(stage, fingerprint) / LOCK
-            descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return None if error.errno in LOCKLESS else True
-        finally:
-            os.close(descriptor)
-        return False
+        """Whether a worker holds a lock of the node right now; None where there are no locks. Changes nothing."""
+        states = (is_locked(each / LOCK) for each in part.every(self.job(stage, fingerprint)))
+        return next((state for state in states if state is not False), False)
 
     @cached_property
     def _records(self) -> Memory:
@@ -270,6 +264,21 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         why = error
     if re.fullmatch(r".*-[0-9a-f]{10}", entry.name, re.DOTALL):
         spoilt.note(entry.path, why)
+    return False
+
+
+def is_locked(file: Path) -> bool | None:
+    """Whether somebody holds a lock right now; None where there are no locks. Changes nothing."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return None if error.errno in LOCKLESS else True
+    finally:
+        os.close(descriptor)
     return False
 
 

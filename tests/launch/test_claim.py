@@ -87,9 +87,9 @@ def test_age_is_since_the_last_touch(tmp_path: Path) -> None:
 
 def test_a_claim_that_was_cut_short_is_of_nobody_we_know(tmp_path: Path) -> None:
     """A power cut leaves empty files. It is waited for as long as for anybody, and taken over."""
-    (tmp_path / "claim-3.json").write_text("")
+    (tmp_path / "claim-1.json").write_text("")
     found = claims.read(tmp_path)
-    assert found is not None and (found.number, found.here, found.user) == (3, False, "somebody")
+    assert found is not None and (found.number, found.here, found.user) == (1, False, "somebody")
     heir = claims.take(tmp_path, mine(), over=found)
     assert heir is not None and claims.read(tmp_path) == heir
 

@@ -1,4 +1,4 @@
-"""A store that a group shares: whatever is created there may be written by the group."""
+"""A store that a group shares: the group may read what is created there, and write what is for all of it to add to."""
 
 import contextlib
 import os
@@ -24,14 +24,16 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
     os.umask(before)
 
 
-def closed(root: Path) -> set[str]:
-    """What the group may not write, though the owner may; and folders that pass the group on to nothing."""
+def wrong(root: Path) -> set[str]:
+    """What the group may write, but for folders where each may remove their own files alone; what it may not read,
+    though the owner may; and folders that pass the group on to nothing."""
     found = set()
     for place, folders, files in os.walk(root):  # which bears that a running study removes what it has listed
         for name in (*folders, *files):
             with contextlib.suppress(FileNotFoundError):
                 mode = (Path(place) / name).stat().st_mode
-                if not mode & stat.S_IWGRP or (stat.S_ISDIR(mode) and not mode & stat.S_ISGID):
+                opened = mode & stat.S_IWGRP and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX)
+                if opened or not mode & stat.S_IRGRP or (stat.S_ISDIR(mode) and not mode & stat.S_ISGID):
                     found.add(name)
     return found
 
@@ -47,12 +49,12 @@ def test_a_study_in_a_shared_store(tmp_path: Path) -> None:
     while_running: set[str] = set()
 
     def watch(run: Run) -> None:
-        while_running.update(closed(root))
+        while_running.update(wrong(root))
 
     outcome = carry_out(graph, store, "local", watch)
     assert outcome.failed and outcome.executed
     store.remember()
-    assert closed(root) == while_running == set()
+    assert wrong(root) == while_running == set()
 
 
 @pytest.mark.usefixtures("umask")
@@ -62,6 +64,33 @@ def test_a_store_of_ones_own_stays_ones_own(tmp_path: Path) -> None:
     sharing.join(tmp_path / "store")
     sharing.join(tmp_path / "nowhere")
     assert sharing._umask() == before
+
+
+def test_what_a_worker_makes_is_for_the_group_to_read(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    before = os.umask(0o007)
+    try:
+        with sharing.closed(tmp_path):
+            (tmp_path / "log").touch()
+            assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o640
+        assert sharing._umask() == 0o007
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("root", "made"), [(0o2775, 0o3775), (0o2770, 0o3770), (0o777, 0o1777)])
+def test_a_folder_that_all_share_is_sticky_and_one_of_before_becomes_so(tmp_path: Path, root: int, made: int) -> None:
+    tmp_path.chmod(root)
+    (tmp_path / "old").mkdir()
+    for name in ("old", "new"):
+        assert stat.S_IMODE(sharing.folder(tmp_path, name).stat().st_mode) == made
+
+
+def test_a_folder_of_a_store_of_ones_own_is_any_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    assert not sharing.folder(tmp_path, "link", "stage").stat().st_mode & (stat.S_ISVTX | stat.S_IWGRP)
 
 
 def test_what_libraries_write_for_the_user_alone_is_handed_over(tmp_path: Path) -> None:
@@ -75,7 +104,7 @@ def test_what_libraries_write_for_the_user_alone_is_handed_over(tmp_path: Path) 
     modes = {
         path.name: stat.S_IMODE(path.stat().st_mode) & 0o777 for path in (folder, folder / "weights", folder / "script")
     }
-    assert modes == {"model": 0o770, "weights": 0o660, "script": 0o770}
+    assert modes == {"model": 0o750, "weights": 0o640, "script": 0o750}
 
 
 @pytest.mark.usefixtures("umask")
