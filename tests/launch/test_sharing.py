@@ -82,6 +82,7 @@ def test_what_a_worker_makes_is_for_the_group_to_read(tmp_path: Path) -> None:
 def test_a_folder_that_all_share_is_sticky_and_one_of_before_becomes_so(tmp_path: Path, root: int, made: int) -> None:
     tmp_path.chmod(root)
     (tmp_path / "old").mkdir()
+    (tmp_path / "old").chmod(root)
     for name in ("old", "new"):
         assert stat.S_IMODE(sharing.folder(tmp_path, name).stat().st_mode) == made
 
