@@ -80,7 +80,7 @@ def owners(store: Path) -> dict[str, str]:
 def started(store: Path) -> list[str]:
     """The trainings that are being worked on."""
     labels = []
-    for file in store.glob("toy_train/.*/attempts"):
+    for file in store.glob("toy_train/.*/user-*/attempts"):
         with contextlib.suppress(FileNotFoundError):  # published just now: the folder is being removed
             labels.append(json.loads((file.parent / "node.json").read_text())["label"])
     return labels
@@ -109,7 +109,7 @@ def test_a_second_user_goes_on_where_the_first_was_stopped(slurm: Cluster, share
     slurm.wait_until(lambda: len(list(shared.glob(published))) == 3 and started(shared) == ["Long"])
     slurm.run("scancel", "--user=alice")  # in the first of the two epochs of the longest training
     slurm.wait_until(lambda: not slurm.run("squeue", "--noheader"))
-    (saved,) = shared.glob("toy_train/.*/saved.json")
+    (saved,) = shared.glob("toy_train/.*/user-*/saved.json")
     assert saved.owner() == "alice"
     done(head(slurm, "bob", shared, "--wait", "--seconds=1.5"))
     made = owners(shared)
