@@ -22,7 +22,20 @@ from stages import content, contract
 from stages.store import Memory
 
 #: Modules and packages of `stages` that carry artifacts and messages, and compute no number of any stage.
-CARRIERS = ("artifact", "contract", "identity", "lifeline", "own", "part", "progress", "saved", "store", "tracking")
+CARRIERS = (
+    "artifact",
+    "contract",
+    "identity",
+    "jsonfile",
+    "lifeline",
+    "own",
+    "part",
+    "progress",
+    "saved",
+    "spoilt",
+    "store",
+    "tracking",
+)
 
 #: Digits of a digest.
 _DIGITS = 16

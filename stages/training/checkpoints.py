@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -39,8 +40,12 @@ def complete(checkpoint: Path) -> None:
 
 def latest(folder: Path) -> Path | None:
     """The complete checkpoint with the most steps in `folder`, or None."""
-    found = [marker.parent for marker in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=step, default=None)
+    return next(iter(newest_first(folder)), None)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The complete checkpoints in `folder`, from the most steps to the fewest."""
+    return sorted((marker.parent for marker in folder.glob(f"checkpoint-*/{COMPLETE}")), key=step, reverse=True)
 
 
 def step(checkpoint: Path) -> int:
@@ -73,14 +78,19 @@ def continued(artifact: Path, work: Path) -> Path:
     folder = work / CONTINUED
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        for file in (artifact / "state").iterdir():
+        for file in _regular(artifact / "state"):
             _link(file, folder / file.name)
     except FileNotFoundError:
         raise Lost(f"the training state of {artifact} was removed while it was read") from None
-    for file in (artifact / "model").iterdir():
+    for file in _regular(artifact / "model"):
         if _is(file, _MODEL):
             _link(file, folder / file.name)
     return folder
+
+
+def _regular(folder: Path) -> list[Path]:
+    """The regular files of a folder that somebody else may have made; no link of it is followed."""
+    return [file for file in sorted(folder.iterdir()) if stat.S_ISREG(file.lstat().st_mode)]
 
 
 def _is(file: Path, patterns: tuple[str, ...]) -> bool:

@@ -18,6 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 from transformers import PreTrainedModel
 
 from stages.training import checkpoints
+from stages.training import state as training_state
 
 
 class Resumable:
@@ -46,10 +47,10 @@ class Resumable:
             return
         state: dict[str, Any] = {}
         if self.args.process_index == 0:  # the others get their part from it
-            state = torch.load(Path(checkpoint, checkpoints.OPTIMIZER), map_location="cpu", mmap=True)
+            state = training_state.load(Path(checkpoint, checkpoints.OPTIMIZER), map_location="cpu", mmap=True)
         spread = StateDictOptions(full_state_dict=True, broadcast_from_rank0=self.args.world_size > 1)
         set_optimizer_state_dict(self.model, self._bare_optimizer, state, options=spread)
-        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, checkpoints.SCHEDULER)))
+        self.lr_scheduler.load_state_dict(training_state.load(Path(checkpoint, checkpoints.SCHEDULER)))
 
     @property
     def _bare_optimizer(self) -> torch.optim.Optimizer:

@@ -21,7 +21,7 @@ from transformers import (
 
 from stages.contract import Context, Input, Interrupted, StageError
 from stages.modeling import checkpoint
-from stages.training import checkpoints, ranks
+from stages.training import checkpoints, ranks, state
 
 #: Seconds of training between two saves: no less, and no less than this many times what the last save took.
 SAVE_EVERY = 10.0
@@ -31,6 +31,8 @@ SAVE_SHARE = 20
 def found(context: Context) -> Path | None:
     """The checkpoint to go on from, which rank 0 looks for; None to begin. What a kill left half is removed.
 
+    One that is spoilt is told, and passed over for the one before.
+
     Raises:
         StageError: there is none, or an older one, although one was recorded.
     """
@@ -39,10 +41,18 @@ def found(context: Context) -> Path | None:
 
 def _found(context: Context) -> Path | None:
     checkpoints.discard_incomplete(context.work)
-    last = checkpoints.latest(context.work)
+    spoilt: list[str] = []
+    last = None
+    for each in checkpoints.newest_first(context.work):
+        why = state.defect(each)
+        if why is None:
+            last = each
+            break
+        print(why, flush=True)
+        spoilt.append(why)
     lost = context.saved.lost(None if last is None else checkpoints.step(last))
     if lost is not None:
-        raise StageError(lost)
+        raise StageError("; ".join([*spoilt, lost]))
     return last
 
 
@@ -83,9 +93,9 @@ def train(trainer: Trainer, start: Path | None) -> None:
     """
     _rehearse(trainer)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
-    state = trainer.state
-    if state.global_step < state.max_steps:
-        raise Interrupted(f"saved at step {state.global_step} of {state.max_steps}")
+    made = trainer.state
+    if made.global_step < made.max_steps:
+        raise Interrupted(f"saved at step {made.global_step} of {made.max_steps}")
 
 
 def _rehearse(trainer: Trainer) -> None:

@@ -21,7 +21,7 @@ from stages.batches import split
 from stages.contract import Context, StageError
 from stages.modeling.checkpoint import load_tokenizer
 from stages.sft import Config
-from stages.training import checkpoints, ranks, saving, sft_data, trainer_settings
+from stages.training import checkpoints, ranks, saving, sft_data, state, trainer_settings
 from stages.training.resumable import Resumable
 from stages.training.watchdog import Watchdog
 
@@ -71,7 +71,15 @@ def _start(context: Context, saved: Path | None) -> Path | None:
     if saved is not None or context.continues is None:
         return saved
     _, artifact = context.continues
-    return ranks.first(lambda: checkpoints.continued(artifact, context.work))
+    return ranks.first(lambda: _continued(artifact, context.work))
+
+
+def _continued(artifact: Path, work: Path) -> Path:
+    start = checkpoints.continued(artifact, work)
+    why = state.defect(start)
+    if why is not None:
+        raise StageError(f"{why}; it is of {artifact / 'state'}: without that folder it starts from what was before")
+    return start
 
 
 class _Watch(saving.Saving):

@@ -20,6 +20,7 @@ from stages.contract import Context, Interrupted, StageError
 from stages.modeling.bfloat16 import fast_products
 from stages.modeling.checkpoint import DTYPES, device
 from stages.pretrain import POSITIONS
+from stages.training import state
 from stages.world.texts import Texts
 
 #: Share of the steps over which the learning rate rises from 0; then it falls linearly to 0.
@@ -155,7 +156,7 @@ def _save(context: Context, parts: dict, step: int, loss: float) -> None:
 def _resume(context: Context, parts: dict) -> tuple[int, float]:
     """Put back what is saved; returns (steps done, loss), which are (0, nan) if nothing is."""
     file = context.work / SAVED
-    saved = torch.load(file, weights_only=True) if file.exists() else None
+    saved = state.load(file) if file.exists() else None
     lost = context.saved.lost(None if saved is None else saved["step"])
     if lost is not None:
         raise StageError(lost)
