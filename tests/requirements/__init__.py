@@ -1,0 +1,1 @@
+"""The locks of requirements/, the indexes that they are installed from, and their audit."""
