@@ -14,18 +14,22 @@ from stages import listing
 #: The folders that are this module's: what else lies in them is of an earlier report, and removed.
 FOLDERS = ("tables", "figures")
 
+#: The page, which is written last.
+PAGE = "report.html"
+
 
 def write(document: Document, folder: Path) -> list[Path]:
     """Write all files of a report below `folder`; the page first in the list, and last on the disk."""
     made: list[Path] = []
+    again = (folder / PAGE).is_file()  # else what lies there is somebody's: a config says where reports go
     for name, text in _parts(document):
         made.append(_put(folder / name, text))
-    for part in FOLDERS:
+    for part in FOLDERS if again else ():
         for file in listing.files(folder / part, "*"):
             if file not in made:
                 file.unlink()
     made.append(_put(folder / "report.md", markdown.render(document).encode()))
-    return [_put(folder / "report.html", html.render(document).encode()), *made]
+    return [_put(folder / PAGE, html.render(document).encode()), *made]
 
 
 def _parts(document: Document) -> Iterator[tuple[str, bytes]]:

@@ -307,6 +307,7 @@ def test_differing_commits_are_said(tmp_path: Path) -> None:
 def test_the_files_are_there_and_those_of_an_earlier_report_are_gone(whole: Synthetic, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "old.csv").write_text("1")
+    (tmp_path / "report.html").write_text("an earlier report")
     made = whole.write(tmp_path)
     names = {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()}
     expected = {"report.html", "report.md"}
@@ -376,6 +377,18 @@ def test_hostile_names_are_text_in_every_form(document: Document) -> None:
     ]
     assert r"\input" not in tex and r"\textbackslash{}input\{x\}" in tex
     assert tex.count("{") - tex.count(r"\{") == tex.count("}") - tex.count(r"\}")
+
+
+def test_a_folder_that_has_no_report_keeps_its_files(tmp_path: Path) -> None:
+    """A config says where reports go; somebody's own folder `figures` may be there."""
+    own = tmp_path / "figures" / "own.png"
+    own.parent.mkdir()
+    own.write_text("1")
+    document = Document("t", "", "", False, [])
+    files.write(document, tmp_path)
+    assert own.exists()
+    files.write(document, tmp_path)
+    assert not own.exists()  # now it is a report's folder
 
 
 def test_half_a_character_of_a_record_is_shown_by_its_number(tmp_path: Path) -> None:
