@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from launch.credentials import masked
 from stages import jsonfile
 from stages.part import ATTEMPTS
 from stages.saved import Saved
@@ -20,8 +21,11 @@ TRIES = 2
 
 
 def leave(part: Path, message: str, *, continues: bool = False) -> None:
-    """Leave the reason of a failure in a part. `continues`: another job could go on from what is there."""
-    jsonfile.write(part / ERROR, {"message": message, "continues": continues})
+    """Leave the reason of a failure in a part. `continues`: another job could go on from what is there.
+
+    Others read it, and libraries name the proxy that they could not reach, with its password.
+    """
+    jsonfile.write(part / ERROR, {"message": masked(message), "continues": continues})
 
 
 def leave_lost(part: Path, message: str) -> bool:

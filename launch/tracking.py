@@ -23,6 +23,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from launch import sharing
+from launch.credentials import masked
 from launch.node import NodeSpec
 from stages.contract import Interrupted
 
@@ -194,10 +195,10 @@ def followed(spec: NodeSpec, attempt: int, shared: dict[Any, Any]) -> Iterator[F
     try:
         yield run
     except Interrupted as error:
-        recorder.ask(STOPPED, do="end", state="interrupted", message=str(error))
+        recorder.ask(STOPPED, do="end", state="interrupted", message=masked(str(error)))
         raise
     except Exception as error:
-        recorder.ask(do="end", state="failed", message=str(error) or type(error).__name__)
+        recorder.ask(do="end", state="failed", message=masked(str(error)) or type(error).__name__)
         raise
     recorder.ask(do="end", state="done", folder=str(run.folder))
 

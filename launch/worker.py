@@ -39,6 +39,7 @@ from launch import (
 )
 from launch import claim as claims
 from launch import node as node_file
+from launch.credentials import masked
 from launch.escape import visible
 from launch.exhaustion import Mark
 from launch.hold import Superseded
@@ -156,9 +157,9 @@ def _print(folder: Path, error: Exception) -> None:
     """Print a failure: with where it was raised, unless a person is to mend what it says."""
     told = cause.of(error, folder.parent.parent) or (str(error) if isinstance(error, _TOLD) else None)
     if told is not None:
-        print(visible(f"{folder}: {told}"), file=sys.stderr, flush=True)
+        print(visible(masked(f"{folder}: {told}")), file=sys.stderr, flush=True)
     else:
-        print(visible("".join(traceback.format_exception(error))), end="", file=sys.stderr, flush=True)
+        print(visible(masked("".join(traceback.format_exception(error)))), end="", file=sys.stderr, flush=True)
 
 
 def _saves(folder: Path) -> bool:

@@ -1,8 +1,10 @@
 """Credentials: which names hold one, which URLs have one in them, and the text without it."""
 
+from pathlib import Path
+
 import pytest
 
-from launch import credentials
+from launch import credentials, failure
 
 
 @pytest.mark.parametrize(
@@ -62,3 +64,8 @@ def test_a_url_with_a_secret_is_shown_without_it(text: str, without: str) -> Non
 def test_a_url_without_a_secret_is_one(text: str) -> None:
     assert credentials.fault(text) is None
     assert credentials.masked(text) == text
+
+
+def test_the_reason_of_a_failure_is_left_without_a_password(tmp_path: Path) -> None:
+    failure.leave(tmp_path, "Cannot connect to proxy http://me:hunter2@proxy:3128\nsecond line")
+    assert failure.messages(tmp_path) == ["Cannot connect to proxy http://***@proxy:3128", "second line"]
