@@ -6,6 +6,7 @@ setbacks.json   how often the node was lost since it last saved something new
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def again(part: Path) -> bool:
 
 def failed(part: Path) -> bool:
     """Whether the last attempt left a reason."""
-    return (part / ERROR).is_file()
+    return os.path.lexists(part / ERROR)
 
 
 def messages(part: Path) -> list[str]:

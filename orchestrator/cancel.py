@@ -188,8 +188,11 @@ def _is_of(job: queue.Entry, claim: Claim) -> bool:
 
 def _folders(claim: Claim, store: Store) -> list[Path]:
     """The nodes of a Slurm job that are not published."""
-    given = order.read(order.find(store.root, claim.token))
-    return [folder for each in given.tasks[claim.index or 0].folders if (folder := Path(each)).is_dir()]
+    try:
+        task = order.read(order.find(store.root, claim.token)).tasks[claim.index or 0]
+    except (OSError, ValueError, IndexError):  # spoilt; then the job ends for the node that was named
+        return []
+    return [folder for each in task.folders if (folder := Path(each)).is_dir()]
 
 
 def _of_worker(pid: int | None, folder: Path) -> list[Path]:

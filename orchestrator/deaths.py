@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from launch import exhaustion, order
 from launch.claim import Claim
 from launch.standing import Standing
+from stages import listing
 from stages.store import Store
 
 #: How Slurm says that a job ended whose processes were ended by somebody else than the kernel.
@@ -17,7 +19,19 @@ def written(claim: Claim | None, store: Store) -> list[Path]:
     """What Slurm wrote for a job, also if that did not come to open its own log."""
     if claim is None or claim.job is None:
         return []
-    return sorted(order.find(store.root, claim.token).glob(f"{claim.job}_*_log.out"))
+    return listing.files(order.find(store.root, claim.token), f"{claim.job}_*_log.out")
+
+
+def ordered(claim: Claim | None, store: Store) -> Path | None:
+    """The log that a job of Slurm was told to write, one of this store's; None if it is not known."""
+    if claim is None or claim.launcher != "slurm":
+        return None
+    try:
+        task = order.read(order.find(store.root, claim.token)).tasks[claim.index or 0]
+    except (OSError, ValueError, IndexError):
+        return None
+    said = Path(os.path.normpath(task.log))
+    return said if said.is_relative_to(store.root) else store.logs(said.parent.name) / said.name
 
 
 def starved(claim: Claim | None, stands: Standing, store: Store) -> str | None:
@@ -43,9 +57,5 @@ def _logs(claim: Claim | None, store: Store) -> list[Path]:
     """The log that a job was told to write, then what Slurm wrote; those that are there."""
     if claim is None or claim.launcher != "slurm":
         return []
-    found = written(claim, store)
-    try:
-        task = order.read(order.find(store.root, claim.token)).tasks[claim.index or 0]
-    except (OSError, ValueError, IndexError):
-        return found
-    return [file for file in (Path(task.log), *found) if file.is_file()]
+    found, told = written(claim, store), ordered(claim, store)
+    return [told, *found] if told is not None and listing.is_file(told) else found

@@ -9,18 +9,21 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, TypeAdapter, ValidationError
 from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
+from typing_extensions import TypedDict
 
 from launch.escape import inline
 from orchestrator import names
+from orchestrator.forecast import remaining
 from orchestrator.hint import Hint
 from orchestrator.plan import STATES, Entry
 from orchestrator.tree import Branch
-from stages import jsonfile
+from stages import jsonfile, spoilt
 from stages.store import PROGRESS, Store
 
 #: State -> its word, its sign, its sign where only ASCII can be shown, and its colour.
@@ -41,13 +44,32 @@ SILENT = 60.0
 Report = dict[str, Any]
 
 
+class _Report(TypedDict):
+    step: Annotated[int, Field(ge=0, lt=2**53)]
+    total: Annotated[int, Field(ge=0, lt=2**53)]
+    rate: Annotated[float, Field(ge=0, lt=1e15, allow_inf_nan=False)]
+    updated: Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
+    note: str
+    metrics: dict[str, float]
+
+
+_REPORT = TypeAdapter(_Report)
+
+
 def read_progress(store: Store, stage: str, fingerprint: str) -> Report | None:
     """What a running node last reported, or None."""
     try:
         progress: Report = jsonfile.read(store.attempt(stage, fingerprint) / PROGRESS)
-    except (OSError, ValueError):
+        _REPORT.validate_python(progress, strict=True)
+    except (OSError, ValueError) as error:
+        spoilt.note(store.attempt(stage, fingerprint) / PROGRESS, _first(error))
         return None
-    return progress if isinstance(progress, dict) else None
+    return progress
+
+
+def _first(error: Exception) -> Exception | str:
+    """What is wrong, in a line."""
+    return f"not a report: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else error
 
 
 class Facts:
@@ -161,7 +183,7 @@ def pace(report: Report) -> str:
     """Steps per second and the time left at that rate, `2.5/s 0:01:20 left`; nothing before there is a rate."""
     if not report["rate"]:
         return ""
-    left = timedelta(seconds=round((report["total"] - report["step"]) / report["rate"]))
+    left = timedelta(seconds=round(min(max(0, report["total"] - report["step"]) / report["rate"], remaining.LONGEST)))
     return f"{report['rate']:.2g}/s {left} left"
 
 

@@ -29,13 +29,16 @@ from orchestrator import runs, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.refusal import ConfigError
 from orchestrator.runs import Wanted
-from stages import artifact, contract, own, part
+from stages import artifact, contract, own, part, spoilt
 from stages.store import Store
 
 #: Seconds for which what a submission is about to use is left alone.
 YOUNG = 24 * 3600.0
 #: Folders of the store that are no stage's.
 OTHERS = {"logs", "reports", "jobs", "snapshots", "wandb", own.USERS, runs.RUNS}
+
+#: Said where a record of a run is spoilt.
+UNKNOWN = "a recorded run cannot be read, so artifacts and nodes stay; to give that run up, remove its record"
 
 KINDS = {
     "artifact": "artifacts that no recorded run names",
@@ -86,6 +89,7 @@ def verb(site: Site, command: Command) -> int:
     garbage = list(collect(store))
     removed = "--delete" in command.flags
     stopped = _delete(garbage, store, before) if removed else ""
+    stopped = stopped or (UNKNOWN if _wanted(store) is None else "")
     if command.as_json:
         listed = [{"kind": each.kind, "path": str(each.path), "bytes": each.size} for each in garbage]
         print(json.dumps({"removed": removed and not stopped, "garbage": listed, "stopped": stopped}))
@@ -93,7 +97,7 @@ def verb(site: Site, command: Command) -> int:
         view.show_garbage(garbage, KINDS, removed, view.console())
         for told in [*([stopped] if stopped else []), *_left(garbage)]:
             view.console(errors=True).print(view.escape(inline(told)))
-    return FAILED if stopped else DONE
+    return FAILED if stopped and removed else DONE
 
 
 def collect(store: Store) -> Iterator[Garbage]:
@@ -104,8 +108,8 @@ def collect(store: Store) -> Iterator[Garbage]:
     """
     wanted = _wanted(store)
     found = _look(store)
-    kept = _kept(wanted, found)
-    for kind, path in [*_of_nodes(wanted, found, kept), *_of_jobs(found)]:
+    of_nodes = [] if wanted is None else [*_of_nodes(wanted, found, _kept(wanted, found))]
+    for kind, path in [*of_nodes, *_of_jobs(found)]:
         for mine in _mine(kind, path):
             yield Garbage(kind=kind, path=mine, size=volume.size(mine))
 
@@ -132,18 +136,18 @@ def _others(folder: Path) -> list[str]:
 
 def _records(store: Store) -> list[tuple[Path, int]]:
     """The state of what is recorded: it changes with every run."""
-    return [(file, file.stat().st_mtime_ns) for file in runs.files(store)]
+    return [(file, file.lstat().st_mtime_ns) for file in runs.files(store)]
 
 
-def _wanted(store: Store) -> list[Wanted]:
+def _wanted(store: Store) -> list[Wanted] | None:
+    """The nodes that recorded runs want; None if a record cannot be read, as what it wants is not known then."""
     if not runs.files(store):
         raise ConfigError(
             [f"gc: no run is recorded in {store.root / runs.RUNS}, so nothing there would be kept; run a command first"]
         )
-    try:
-        return list({wanted: None for run in runs.read(store) for wanted in run.nodes})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError([f"gc: a recorded run cannot be read, so what it wants is not known: {error}"]) from None
+    lost: list[Path] = []
+    found = list({wanted: None for run in runs.read(store, lost) for wanted in run.nodes})
+    return None if lost else found
 
 
 def _look(store: Store) -> Found:
@@ -201,7 +205,8 @@ def _recipe(record: dict[str, Any]) -> tuple[str, int] | None:
     name = getattr(contract.load(stage), "CONTINUES", None) if stage in contract.names() else None
     if name is None or name not in record["config"]:
         return None
-    return runs.recipe_of(record["identity"], name), record["config"][name]
+    value = record["config"][name]
+    return (runs.recipe_of(record["identity"], name), value) if isinstance(value, int) else None
 
 
 def _of_nodes(wanted: list[Wanted], found: Found, kept: set[str]) -> Iterator[tuple[str, Path]]:
@@ -295,7 +300,8 @@ def _beside(path: Path, store: Store) -> Path:
 def _order(folder: Path) -> Order | None:
     try:
         return order.read(folder)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError) as error:
+        spoilt.note(folder / order.ORDER, error)
         return None
 
 

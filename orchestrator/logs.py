@@ -7,6 +7,7 @@ came so far as to open its log may have left something in the job's own folder.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -14,19 +15,22 @@ from pathlib import Path
 from typing import IO
 
 from launch import claim as claims
-from launch import order, standing
+from launch import standing
 from launch.claim import Claim
 from launch.escape import inline
-from orchestrator import names, plan
+from orchestrator import deaths, names, plan
 from orchestrator.batch import batches
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.graph import Graph, Node
 from orchestrator.printed import Printed
+from stages import jsonfile, listing
 from stages.store import Store
 
 #: Seconds between two looks at a log that is followed, and between two at whether its node is still in flight.
 READ, LOOK = 0.3, 2.0
 CHUNK = 2**16
+#: Bytes of a log that are shown, the last ones: a log has no bound, and each of its bytes may be shown as eight.
+SHOWN = 2**22
 
 
 def verb(study: Study, command: Command) -> int:
@@ -54,8 +58,8 @@ def verb(study: Study, command: Command) -> int:
 def newest(node: Node, graph: Graph, store: Store) -> Path | None:
     """The log of the node's last attempt; else what Slurm wrote for its job; None if there is neither."""
     claim = claims.read(store.job(node.stage, node.fingerprint))
-    ordered = _ordered(node, claim, store)
-    if ordered is not None and ordered.is_file():
+    ordered = deaths.ordered(claim, store)
+    if ordered is not None and listing.is_file(ordered):
         return ordered
     own = _of(node, store)
     early = _early(claim, store)
@@ -87,8 +91,9 @@ def follow(
                     _copy(stream, printed)
                     printed.finish()
                     stream.close()
-                at, stream = found, found.open("rb")
+                at, stream = found, jsonfile.opened(found)
                 _announce(at, say)
+                _skip(stream, say)
         if stream is not None:
             _copy(stream, printed)
         if last:
@@ -110,27 +115,15 @@ def _in_flight(node: Node, store: Store) -> bool:
     return standing.of(folder, claim, seen, locked=locked).state != "free"
 
 
-def _ordered(node: Node, claim: Claim | None, store: Store) -> Path | None:
-    """The log that the node's job was told to write."""
-    if claim is None or claim.launcher != "slurm":
-        return None
-    try:
-        tasks = order.read(order.find(store.root, claim.token)).tasks
-    except (OSError, ValueError):
-        return None
-    return Path(tasks[claim.index or 0].log)
-
-
 def _early(claim: Claim | None, store: Store) -> list[Path]:
     """What Slurm wrote for a job that may not have opened its log: `<id>_<rank>_log.out`."""
-    if claim is None or claim.launcher != "slurm" or claim.job is None:
+    if claim is None or claim.launcher != "slurm":
         return []
-    written = order.find(store.root, claim.token).glob(f"{claim.job}_*_log.out")
-    return [file for file in written if file.stat().st_size > 0]
+    return [file for file in deaths.written(claim, store) if file.stat().st_size > 0]
 
 
 def _of(node: Node, store: Store) -> list[Path]:
-    return list(store.logs(node.stage).glob(f"*-{node.fingerprint[:10]}-*.txt"))
+    return listing.files(store.logs(node.stage), f"*-{node.fingerprint[:10]}-*.txt")
 
 
 def _beside(node: Node, graph: Graph) -> list[Node]:
@@ -146,9 +139,18 @@ def _latest(logs: Iterable[Path]) -> Path | None:
 def _show(log: Path) -> None:
     _announce(log, _say)
     printed = Printed(sys.stdout.buffer)
-    with log.open("rb") as stream:
+    with jsonfile.opened(log) as stream:
+        _skip(stream, _say)
         _copy(stream, printed)
     printed.finish()
+
+
+def _skip(stream: IO[bytes], say: Callable[[str], None]) -> None:
+    """Go on to the last bytes of a log that has more than `SHOWN`."""
+    left = stream.seek(0, os.SEEK_END) - SHOWN
+    stream.seek(max(0, left))
+    if left > 0:
+        say(f"  its first {left} bytes are left out")
 
 
 def _announce(log: Path, say: Callable[[str], None]) -> None:
@@ -158,9 +160,10 @@ def _announce(log: Path, say: Callable[[str], None]) -> None:
         say(f"  {rank}")
 
 
-def _copy(source: IO[bytes], printed: Printed) -> None:
-    while chunk := source.read(CHUNK):
+def _copy(source: IO[bytes], printed: Printed, most: int = SHOWN) -> None:
+    while most > 0 and (chunk := source.read(min(CHUNK, most))):
         printed.write(chunk)
+        most -= len(chunk)
 
 
 def _say(text: str) -> None:

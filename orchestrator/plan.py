@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -147,7 +148,7 @@ def _left_behind(node: Node, store: Store, stands: Standing) -> tuple[str, str] 
     job, last = store.job(node.stage, node.fingerprint), store.attempt(node.stage, node.fingerprint)
     if failure.failed(last):
         return "failed", f"failed before: {'; '.join(failure.messages(last))}"
-    started, claim = (last / ATTEMPTS).is_file(), claims.read(job)
+    started, claim = os.path.isfile(last / ATTEMPTS), claims.read(job)
     if (starved := deaths.starved(claim, stands, store)) is not None:
         return "failed", starved
     if stands.ended == "FAILED" and not started:

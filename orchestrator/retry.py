@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -46,7 +47,7 @@ def _was_lost(entry: Entry, store: Store) -> bool:
     if entry.state != "run":
         return False
     submitted = entry.claim is not None and not entry.claim.released
-    return submitted or (store.attempt(entry.node.stage, entry.node.fingerprint) / ATTEMPTS).is_file()
+    return submitted or os.path.isfile(store.attempt(entry.node.stage, entry.node.fingerprint) / ATTEMPTS)
 
 
 def _needed(nodes: dict[str, Node], wanted: set[str]) -> set[str]:

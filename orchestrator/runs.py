@@ -18,7 +18,7 @@ from pathlib import Path
 
 from launch import sharing
 from orchestrator.graph import Graph, Node
-from stages import jsonfile
+from stages import jsonfile, spoilt
 from stages.identity import fingerprint
 from stages.store import Store
 
@@ -76,18 +76,20 @@ def name(experiment: str, overrides: Iterable[str]) -> str:
 
 def files(store: Store) -> list[Path]:
     """The records of everybody's runs."""
-    return sorted(file for file in (store.root / RUNS).glob("*/*.json") if not file.name.startswith("."))
+    found = (store.root / RUNS).glob("*/*.json")
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
-def read(store: Store) -> Iterator[Run]:
-    """Everybody's runs.
-
-    Raises:
-        OSError, ValueError, TypeError: a record cannot be read; what it wants is not known then.
-    """
+def read(store: Store, lost: list[Path]) -> Iterator[Run]:
+    """Everybody's runs. The records that cannot be read are added to `lost`: what they want is not known."""
     for file in files(store):
-        plain = jsonfile.read(file)
-        yield Run(**{**plain, "nodes": [Wanted(**node) for node in plain["nodes"]]})
+        try:
+            yield jsonfile.shaped(Run, file)
+        except FileNotFoundError:  # removed just now
+            continue
+        except (OSError, ValueError) as error:
+            spoilt.note(file, error)
+            lost.append(file)
 
 
 def _wanted(node: Node) -> Wanted:

@@ -33,8 +33,9 @@ SCHEMA = 1
 #: Files that are hashed at once, at most, and files that are on their way to the disk at once.
 HASHING, SYNCING = 4, 2
 
-#: A number of seconds, or of bytes, that can be shown.
-_Amount = Annotated[float, Field(ge=0, lt=1e18, allow_inf_nan=False)]
+#: Numbers of seconds and of bytes that can be shown.
+_Seconds = Annotated[float, Field(ge=0, lt=1e11, allow_inf_nan=False)]
+_Bytes = Annotated[float, Field(ge=0, lt=1e18, allow_inf_nan=False)]
 
 
 class _Identity(TypedDict):
@@ -65,7 +66,8 @@ class _Record(TypedDict):
 _RECORD = TypeAdapter(_Record)
 #: What a record says of how it was made. `read` leaves out what is of another type: then it is not known.
 _MADE: dict[str, TypeAdapter[Any]] = {
-    **dict.fromkeys(("seconds", "started", "peak_memory", "peak_gpu_memory"), TypeAdapter(_Amount)),
+    **dict.fromkeys(("seconds", "started"), TypeAdapter(_Seconds)),
+    **dict.fromkeys(("peak_memory", "peak_gpu_memory"), TypeAdapter(_Bytes)),
     **dict.fromkeys(("continued_from", "git"), TypeAdapter(dict[str, Any] | None)),
     **dict.fromkeys(("code", "resources"), TypeAdapter(dict[str, Any])),
     **dict.fromkeys(("host", "python"), TypeAdapter(str)),

@@ -21,6 +21,18 @@ def folders(folder: Path, pattern: str = "*") -> list[Path]:
     return _named(folder, pattern, stat.S_IFDIR)
 
 
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; anything else that is there is noted."""
+    try:
+        mode = path.lstat().st_mode
+    except (OSError, ValueError) as error:
+        spoilt.note(path, error)
+        return False
+    if not stat.S_ISREG(mode):
+        spoilt.note(path, "it is no regular file")
+    return stat.S_ISREG(mode)
+
+
 def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     """The entries of a folder as they come; none of one that is not there, or cannot be read, which is noted."""
     try:

@@ -72,7 +72,7 @@ def before(folder: Path, number: int) -> Path | None:
     """The part of whoever worked on the node last before the claim of this number; None if nobody did."""
     owners = (owner_of(claim(folder, each)) for each in range(number - 1, 0, -1))
     parts = dict.fromkeys(of(folder, owner) for owner in owners if owner is not None)
-    return next((part for part in [*parts, folder] if (part / ATTEMPTS).is_file()), None)
+    return next((part for part in [*parts, folder] if os.path.isfile(part / ATTEMPTS)), None)
 
 
 def claim(folder: Path, number: int) -> Path:

@@ -55,7 +55,7 @@ def left(entries: Iterable[Entry], study: Study, reports: Reports) -> Remaining 
         key, stage = entry.node.fingerprint, entry.node.stage
         said, forecast = reports.get(key), found.get(key)
         if said and said["rate"]:
-            seconds[key] = (said["total"] - said["step"]) / said["rate"]
+            seconds[key] = max(0, said["total"] - said["step"]) / said["rate"]
         elif forecast is not None:
             seconds[key] = forecast.seconds
         else:

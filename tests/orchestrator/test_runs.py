@@ -15,7 +15,7 @@ def test_a_run_names_all_nodes_of_its_graph(tmp_path: Path) -> None:
     _, graph, store = study(tmp_path)
     file = runs.record("toy", ["+experiment=toy"], graph, store)
     assert file.parent == tmp_path / "runs" / getpass.getuser()
-    (run,) = runs.read(store)
+    (run,) = runs.read(store, [])
     assert {wanted.fingerprint for wanted in run.nodes} == set(graph.nodes)
     trained = [wanted for wanted in run.nodes if wanted.stage == "toy_train"]
     assert sorted(wanted.value or 0 for wanted in trained) == [2, 4]
