@@ -47,7 +47,7 @@ from launch.node import InputSpec, NodeSpec
 from launch.rendezvous import ALONE, Meeting
 from launch.takeover import WORK
 from launch.tracking import Followed
-from stages import artifact, content, contract, hub, jsonfile, part, rows
+from stages import artifact, content, contract, hub, jsonfile, meeting_place, part, rows
 from stages.contract import Context, Input, Interrupted, Lost, Resources, StageError
 from stages.own import NotOwn
 from stages.part import ATTEMPTS
@@ -175,6 +175,7 @@ def _remove(folder: Path) -> None:
 
     What others have in it stays; nobody takes it for a node that is being worked on, because that is published.
     """
+    meeting_place.clear(folder)
     for _ in range(3):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -241,6 +242,7 @@ def _run_stage(
     inputs_from, mine = spec.inputs_from, part.mine(folder)
     context = Context(
         inputs={kind: _resolve(kind, given, inputs_from) for kind, given in spec.inputs.items()},
+        node=folder,
         work=mine / WORK,
         output=mine / OUT,
         resources=Resources(**spec.resources),

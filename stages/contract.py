@@ -56,6 +56,7 @@ _NOT_STAGES = {
     "jsonfile",
     "lifeline",
     "listing",
+    "meeting_place",
     "model_config",
     "own",
     "part",
@@ -63,6 +64,7 @@ _NOT_STAGES = {
     "progress",
     "prompts",
     "remote_code",
+    "route",
     "rows",
     "saved",
     "spoilt",
@@ -188,6 +190,7 @@ class Context:
             port. None where the ranks meet by the environment alone.
         session: a name that all processes of one start of a stage have in common, and no other start has.
         servers: machines that serve rollouts alone (see `serve`).
+        node: the folder of the node that is run; None where `work` lies in it.
         shared: objects kept between the nodes of one job (a loaded engine), by key.
     """
 
@@ -205,6 +208,7 @@ class Context:
     listener: int | None = None
     session: str = "alone"
     servers: int = 0
+    node: Path | None = None
     continues: tuple[int, Path] | None = None
     shared: dict[Any, Any] = field(default_factory=dict)
 
@@ -216,6 +220,17 @@ class Context:
     def saved(self) -> Saved:
         """What this node recorded as saved: a stage that SAVES records there, and asks for `lost` when it starts."""
         return Saved(self.work.parent)
+
+    @property
+    def meeting_place(self) -> Path:
+        """A folder where only this user can write: for what the processes of this node tell each other.
+
+        Raises:
+            StageError: somebody else can.
+        """
+        from stages import meeting_place  # which has this module's errors
+
+        return meeting_place.of(self.node or self.work.parent)
 
     def share(self, key: Any, make: Callable[[], Any]) -> Any:
         """The object of this job under `key`, made by the first node that asks for it."""

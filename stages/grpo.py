@@ -164,6 +164,8 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     from stages.generation import vllm_environment
 
     vllm_environment.prepare()  # trl imports vllm where it is installed
+    if context.world == 1:
+        vllm_environment.stay_here()
     from stages.training import grpo
 
     return grpo.train(config, context)

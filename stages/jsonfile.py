@@ -155,10 +155,13 @@ def _named(value: Any) -> str:
 
 
 def object_in(file: Path) -> dict[str, Any]:
-    """The object in a file of the user's own, however large it is and wherever it links; empty if there is none."""
+    """The object in a file of the user's own, however large it is and wherever it links; empty if there is none.
+
+    Its numbers are of any size: transformers writes 1000000000000000019884624838656 for "no longest sequence".
+    """
     try:
-        found = parse(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, MemoryError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -129,6 +129,7 @@ def load_one(source: Input, *, engine: str, dtype: str, resources: Resources) ->
     """Open an engine in this process, with all the GPUs that are visible to it."""
     if engine == "vllm":
         vllm_environment.prepare()
+        vllm_environment.stay_here()
         from stages.generation.vllm_engine import VllmEngine  # loads vLLM, which a transformers run does without
 
         return VllmEngine.load(source, dtype=dtype, tensor_parallel=resources.tensor_parallel)

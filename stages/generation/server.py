@@ -32,11 +32,12 @@ from typing import Any
 from stages import lifeline
 from stages.contract import Input, Lost, Resources, StageError
 from stages.generation import address as addresses
-from stages.generation.address import LOOPBACK, Address
+from stages.generation.address import Address
 from stages.generation.door import BACKLOG, Door
 from stages.generation.engine import Engine, load
 from stages.generation.served import LOOK
 from stages.generation.wire import BEAT, Alive, Ask, Finished, Forget, Message, Refused, Reload, Wire
+from stages.route import LOOPBACK
 
 #: Characters of a reason that a client is told, at most.
 _REASON = 4000

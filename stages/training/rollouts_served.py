@@ -13,8 +13,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from stages import route
 from stages.contract import Context, Lost
-from stages.generation import address, served, server
+from stages.generation import served, server
 from stages.generation.engine import Completion, Engine, Sampling
 from stages.generation.server import Opening, Server
 from stages.grpo import Config
@@ -89,14 +90,15 @@ class Served(Rollouts):
             return
         size = self._policy.num_parameters() * DTYPES[self._config.engine_dtype].itemsize
         fits = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 * size
-        parent = MEMORY if fits and not self._context.servers else self._context.work
+        # The server takes whatever is there: nobody else may put another folder into its place.
+        parent = MEMORY if fits and not self._context.servers else self._context.meeting_place
         with tempfile.TemporaryDirectory(prefix="weights-", dir=parent) as folder:
             yield Path(folder)
 
 
 def serve(config: Config, context: Context) -> None:
     """Serve rollouts on a machine that does nothing else; `context.rank` is the server's number."""
-    ip = address.towards(os.environ["MASTER_ADDR"])
+    ip = route.towards(os.environ["MASTER_ADDR"])
     server.serve(opening(config, context), place(context, context.rank), context.resources.patience, ip)
 
 
@@ -110,7 +112,7 @@ def opening(config: Config, context: Context) -> Opening:
 
 def place(context: Context, index: int) -> Path:
     """Where server `index` says where it is; another one for every start of the stage."""
-    return context.work / f"rollouts-{context.session}-{index}.json"
+    return context.meeting_place / f"rollouts-{context.session}-{index}.json"
 
 
 def _spare(context: Context) -> str:

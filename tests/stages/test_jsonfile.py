@@ -61,3 +61,11 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
         jsonfile.write(tmp_path / "file.json", {"a": object()})
     assert jsonfile.read(tmp_path / "file.json") == {"a": 1}
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file.json", "secret"]
+
+
+def test_a_tokenizers_own_file_is_read_whole(tmp_path: Path) -> None:
+    """transformers writes such a number into every tokenizer_config.json, and a vocabulary has many values."""
+    settings = {"eos_token": "</s>", "model_max_length": int(1e30), "many": [*range(jsonfile.VALUES + 1)]}
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(settings))
+    assert jsonfile.object_in(file) == settings
