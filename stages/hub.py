@@ -65,7 +65,8 @@ class Repository:
         """Where a person looks at it."""
         from huggingface_hub import constants
 
-        return f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.id}"
+        endpoint = re.sub(r"//[^/@]*@", "//", constants.ENDPOINT)  # a mirror's may have a password
+        return f"{endpoint}/{'datasets/' if self.kind == 'dataset' else ''}{self.id}"
 
 
 def is_commit(revision: str | None) -> bool:

@@ -6,6 +6,8 @@ set on the hub only those are downloaded: `datasets` itself would take every spl
 
 from __future__ import annotations
 
+import pickle
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,9 @@ Row = dict[str, Any]
 
 #: Rows of a parquet file that are read at once.
 BATCH = 1024
+
+#: The words in which `datasets` refuses a data set that is a program.
+_SCRIPT = re.compile(r"Dataset scripts are no longer supported, but found (\S+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,5 +153,14 @@ def _loading(name: str) -> Iterator[None]:
         if name in str(error):
             raise
         raise StageError(f"{name}: {error}") from None
+    except RuntimeError as error:
+        if not (script := _SCRIPT.search(str(error))):
+            raise
+        raise StageError(
+            f"{name}: has a loading script, {script[1]}, whose code is never run here; take a data set without one, or "
+            "its files (parquet, JSON lines, CSV)"
+        ) from None
+    except pickle.UnpicklingError:  # whose words tell how to run it all the same
+        raise StageError(f"{name}: has a pickle of more than tensors, which is not loaded") from None
     except (OSError, ValueError, TypeError, pa.ArrowException, DatasetsError, YAMLError) as error:
         raise StageError(f"{name}: cannot be read as a data set: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,10 @@ def load_model(source: Input, *, dtype: str, spread: bool = False) -> PreTrained
             trust_remote_code=False,
             **placed,
         )
+    except pickle.UnpicklingError:  # whose words tell how to run it all the same
+        raise StageError(
+            f"{source.model}: its weights are a pickle of more than tensors, which is not loaded; take safetensors"
+        ) from None
     except (OSError, ValueError) as error:  # what transformers raises for a missing or foreign checkpoint
         raise StageError(f"{source.model}: not a loadable checkpoint: {error}") from None
     model, info = loaded

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stages import meeting_place
 from stages.contract import Context, Resources
 from stages.training import rollouts_served, whole_weights
 from tests import tiny_models
@@ -132,5 +133,5 @@ def test_the_curve_is_the_same_wherever_the_engine_is(ran, name):
 @pytest.mark.slow
 def test_nothing_of_a_server_is_left(ran):
     folder, _ = ran
-    assert not list((folder / "server" / "work").glob("rollouts-*"))
+    assert not list(meeting_place.of(folder / "server").iterdir())
     assert not [name for name in os.listdir("/dev/shm") if name.startswith("weights-")]
