@@ -180,3 +180,9 @@ def test_a_model_that_nobody_may_read_does_not_describe_itself(server: hubs.Hub)
     server.gated.add("o/gated")
     with pytest.raises(hub.Refused, match="model o/gated: gated; accept its conditions at"):
         hub.described(Repository(id="o/gated", kind="model", revision=commit))
+
+
+def test_the_password_of_a_mirror_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://me:hunter2@mirror.example/hf")
+    page = Repository(id="o/data", kind="dataset", revision="main").page
+    assert page == "https://mirror.example/hf/datasets/o/data"
