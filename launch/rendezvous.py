@@ -65,6 +65,8 @@ class Meeting:
             Lost: rank 0 did not come.
             StageError, OSError: others can write where they meet.
         """
+        if not folder.is_dir():
+            return None
         place = meeting_place.of(folder) / f"ranks-{self.name}.json"
         listener = -1
         if self.rank == 0:
