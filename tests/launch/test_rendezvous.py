@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import queue
+from launch import queue, rendezvous
 from launch.queue import Unanswered
 from launch.rendezvous import Meeting
 from stages import meeting_place, route
@@ -91,4 +91,13 @@ def test_ranks_do_not_go_where_somebody_else_sends_them(node: Path) -> None:
 
 def test_there_is_nothing_to_meet_for_when_the_node_is_published(node: Path) -> None:
     node.rmdir()
+    assert meeting(1)(node) is None
+
+
+def test_what_other_users_left_of_a_published_node_is_not_waited_for(
+    node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.chmod(0o3770)  # as in a store that a group shares, where each user has a part of it
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0)
+    (node / "user-12345").mkdir()
     assert meeting(1)(node) is None
