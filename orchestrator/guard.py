@@ -8,6 +8,7 @@ calls what `_target_` names below `hydra` (callbacks, a launcher, a sweeper), an
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from launch import credentials
@@ -79,6 +81,8 @@ def _errors(config: Any) -> Iterator[str]:
     for key, text in called:
         if text not in known:
             yield f"{key}={shown(text)}: a config is data, and this names code to run; {_ALLOWED}"
+    for key in _elsewhere(config.hydra, "hydra"):
+        yield f"{key}: a mapping that lies elsewhere, which may name code to run; write it here"
     for name in _LOGGING:
         if own[name].get("handlers") and f"hydra/{name}" not in typed:
             yield f"hydra.{name}.handlers: a config is data, and this opens files; choose hydra/{name}=NAME yourself"
@@ -91,6 +95,17 @@ def _found(plain: Any, key: str) -> Iterator[tuple[str, str]]:
         if name in _CALLED and value not in (None, "???"):
             yield f"{key}.{name}", str(value)
         yield from _found(value, f"{key}.{name}")
+
+
+def _elsewhere(node: Any, key: str) -> Iterator[str]:
+    """The keys whose value is a mapping or a list of another place, by an interpolation."""
+    for name in node if OmegaConf.is_dict(node) else range(len(node)):
+        if OmegaConf.is_interpolation(node, name):
+            with contextlib.suppress(OmegaConfBaseException, ValueError):  # it is of a run, which there is none yet
+                if OmegaConf.is_config(node[name]):
+                    yield f"{key}.{name}"
+        elif not OmegaConf.is_missing(node, name) and OmegaConf.is_config(node[name]):
+            yield from _elsewhere(node[name], f"{key}.{name}")
 
 
 def registered() -> Iterator[tuple[str, str]]:
