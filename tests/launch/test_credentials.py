@@ -9,7 +9,7 @@ from launch import credentials, failure
 
 @pytest.mark.parametrize(
     "name",
-    ["HF_TOKEN", "hf_token", "WANDB_API_KEY", "OPENAI_APIKEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "MYSQL_PASSWD",
+    ["HF_TOKEN", "hf_token", "WANDB_API_KEY", "OPENAI_APIKEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "MYSQL_PWD",
      "GPG_PASSPHRASE", "GOOGLE_APPLICATION_CREDENTIALS", "SSH_AUTH_SOCK", "OAUTH2_CODE", "GIT_COOKIE",
      "PRIVATE_THING", "XDG_SESSION_ID", "SLURM_JWT", "GITHUB_PAT", "SENTRY_DSN", "REJUVENATION_WEBHOOK", "KEY"],
 )  # fmt: skip
