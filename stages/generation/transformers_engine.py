@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,21 +73,20 @@ class TransformersEngine(Engine):
             {"input_ids": [prompt for prompt, _ in rows]}, padding_side="left", return_tensors="pt"
         ).to(self._model.device)
         width = inputs["input_ids"].shape[1]
-        output: Tensor = self._model.generate(  # type: ignore[operator]
-            **inputs,
-            generation_config=self._settings(sampling, max(rooms)),
-            logits_processor=LogitsProcessorList(self._samplers(rows, sampling)),
-            stopping_criteria=StoppingCriteriaList([StopStrings(self._tokenizer, sampling.stop, width)]),
-        )
+        with _own_settings_alone(self._model):
+            output: Tensor = self._model.generate(  # type: ignore[operator]
+                **inputs,
+                generation_config=self._settings(sampling, max(rooms)),
+                logits_processor=LogitsProcessorList(self._samplers(rows, sampling)),
+                stopping_criteria=StoppingCriteriaList([StopStrings(self._tokenizer, sampling.stop, width)]),
+            )
         new = output[:, width:].tolist()
         return [self._completion(ids[:room], sampling.stop) for ids, room in zip(new, rooms, strict=True)]
 
     def _settings(self, sampling: Sampling, max_new_tokens: int) -> GenerationConfig:
-        # What is named here overrides the checkpoint's generation_config.json (Qwen's has a repetition penalty).
         return GenerationConfig(
             do_sample=False,  # sampling is the processor's: argmax of its scores
             num_beams=1,
-            repetition_penalty=1.0,
             max_new_tokens=max_new_tokens,
             eos_token_id=self._ends,
             pad_token_id=self._tokenizer.pad_token_id,
@@ -131,6 +131,19 @@ class SeededSampling(LogitsProcessor):
         for row, generator in zip(noise, self._generators, strict=True):
             row.exponential_(generator=generator)
         return scores - noise.log()
+
+
+@contextmanager
+def _own_settings_alone(model: PreTrainedModel) -> Iterator[None]:
+    """Generate without the checkpoint's generation_config.json, from which transformers takes what is not said here.
+
+    Qwen's has a repetition penalty; others may have a watermark, or a way to generate whose code is on the hub.
+    """
+    kept, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = kept
 
 
 class StopStrings(StoppingCriteria):

@@ -1,6 +1,8 @@
 """Generation with transformers: greedy, seeded samples, stop strings, ends."""
 
 import itertools
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,29 @@ def test_little_more_than_fits_is_with_the_engine_at_any_time(
 
 def test_prompts_of_like_length_are_neighbours_the_longest_first() -> None:
     assert longest_first([[1], [1, 2, 3], [1, 2], [3, 4, 5]]) == [1, 3, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"penalty_alpha": 0.6, "top_k": 4},
+        {"dola_layers": "low"},
+        {"force_words_ids": [[5]]},
+        {"watermarking_config": {"greenlist_ratio": 0.5}},
+        {"repetition_penalty": 3.0, "no_repeat_ngram_size": 1, "suppress_tokens": [5]},
+    ],
+    ids=["code of the hub", "code of the hub for layers", "code of the hub for words", "a watermark", "penalties"],
+)
+def test_what_a_checkpoint_says_of_generation_changes_nothing(
+    model: Path, engine: Engine, prompts: list[list[int]], tmp_path: Path, settings: dict[str, object]
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    file = tmp_path / "model" / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    other = load(
+        tiny_models.source(tmp_path / "model"),
+        engine="transformers",
+        dtype="float32",
+        resources=Resources(per_device_batch=8),
+    )
+    assert other.generate(prompts, sampling()) == engine.generate(prompts, sampling())
