@@ -25,7 +25,7 @@ from orchestrator import requirements, slurm_findings, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.finding import Finding
 from orchestrator.refusal import ConfigError
-from stages import contract
+from stages import contract, own
 from stages.own import NotOwn
 from stages.store import Store
 
@@ -54,6 +54,7 @@ def examine(site: Site) -> list[Finding]:
     found = list(slurm_findings.findings(site.cluster) if remote else _machine(site.cluster))
     found.append(_versions())
     found += volume.findings(site.store.root, remote)
+    found += _shared(site.store)
     if remote:
         found.append(volume.file_system("Python's file system", Path(sys.prefix), remote))
     return found
@@ -79,6 +80,13 @@ def _versions() -> Finding:
     wrong = requirements.misfits(vllm=False)
     means = f"stages that need them are refused: {'; '.join(map(str, wrong))}" if wrong else ""
     return Finding(what="requirements", value="met" if not wrong else "not met", means=means)
+
+
+def _shared(store: Store) -> Iterator[Finding]:
+    """Whether members of the group can move each other's folders."""
+    loose = own.loose(store.root) if store.root.is_dir() else None
+    if loose is not None:
+        yield Finding(what="shared store", value="not sticky", means=loose)
 
 
 def ask_a_job(cluster: Cluster, store: Store) -> list[Finding]:

@@ -43,7 +43,11 @@ def folder(store: Path, *names: str) -> Path:
     found = store / USERS
     for name in (login(os.getuid()), *names):
         found = found / name
-        _make(found, stat.S_IRWXU | seen.st_mode & 0o055)
+        try:
+            _make(found, stat.S_IRWXU | seen.st_mode & 0o055)
+        except PermissionError:
+            owner = _name(found.parent.lstat().st_uid)
+            raise NotOwn(f"{found} cannot be made: {owner} has to let the group write in {found.parent}") from None
         check(found)
     return found
 
@@ -125,11 +129,14 @@ def _name(uid: int) -> str:
 
 def _shared(users: Path, store: int) -> None:
     """Make the folder of everybody's folders: who may write in the store may add one, and remove none of another's."""
-    if not users.is_symlink() and not users.exists():
-        mode = stat.S_IRWXU | store & 0o077
+    mode = stat.S_IRWXU | store & 0o077
+    mode |= stat.S_ISVTX if mode & _OTHERS else 0
+    if os.path.lexists(users):
+        _make(users, mode)
+    else:
         # Complete before it has its name: somebody else may want to make a folder in it at this moment.
         draft = users.with_name(f".{USERS}.{secrets.token_hex(6)}")
-        _make(draft, mode | (stat.S_ISVTX if mode & _OTHERS else 0))
+        _make(draft, mode)
         try:
             os.rename(draft, users)
         except OSError:  # somebody was faster
@@ -143,16 +150,19 @@ def _shared(users: Path, store: int) -> None:
 
 
 def _make(path: Path, mode: int) -> None:
-    """Make a folder with this mode, unless something is there. The group comes from the folder above, as for others."""
-    try:
+    """Make a folder with this mode, of the group of the folder above. One that is there may have been made when others
+    could do less in the store: it gets what it lacks, if it is this user's.
+    """
+    with contextlib.suppress(FileExistsError):
         os.mkdir(path, stat.S_IRWXU)
-    except FileExistsError:
+    seen = path.lstat()
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & mode == mode:
         return
     # By descriptor: in a moment somebody else may have moved the folder, and have put a link there.
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         seen = os.fstat(descriptor)
-        check_seen(path, seen)
-        os.fchmod(descriptor, mode | seen.st_mode & stat.S_ISGID)
+        if seen.st_uid == os.getuid():
+            os.fchmod(descriptor, stat.S_IMODE(seen.st_mode) | mode)
     finally:
         os.close(descriptor)

@@ -75,8 +75,11 @@ def opened(place: Path) -> Path:
 
 
 def unsticky(place: Path) -> Path:
+    if os.geteuid() != 0:
+        pytest.skip("only root gives folders away")
     own.folder(place)
     (place / "users").chmod(0o775)
+    os.chown(place / "users", MALLORY, -1)
     return place / "users"
 
 
@@ -166,6 +169,28 @@ def test_the_root_of_a_store_that_is_ones_own_is_made_sticky(tmp_path: Path) -> 
     place = store(tmp_path, 0o2775)
     own.folder(place)
     assert mode(place) == 0o3775
+
+
+def test_a_store_that_a_group_is_given_later(tmp_path: Path) -> None:
+    place = store(tmp_path, 0o700)
+    made = own.folder(place, "jobs")
+    place.chmod(0o2775)
+    assert own.loose(place) == (
+        f"others may move what is in {place}, which belongs to {own.login(os.getuid())}; "
+        f"{own.login(os.getuid())} runs: chmod +t {place}"
+    )
+    assert own.folder(place, "jobs") == made and own.loose(place) is None
+    assert [mode(each) & 0o1777 for each in (place / "users", made.parent, made)] == [0o1775, 0o755, 0o755]
+
+
+@ROOT_ONLY
+def test_a_folder_of_all_folders_that_is_closed_is_one_message(shared: Path) -> None:
+    own.folder(shared)
+    (shared / "users").chmod(0o755)
+    said = child(ALICE, lambda: own.folder(shared, "jobs"))
+    assert said == (
+        f"NotOwn: {shared / 'users' / str(ALICE)} cannot be made: root has to let the group write in {shared / 'users'}"
+    )
 
 
 @ROOT_ONLY
