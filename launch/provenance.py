@@ -76,12 +76,14 @@ def git() -> dict[str, Any] | None:
 def ask_git(root: Path, *arguments: str) -> str:
     """What git says in a folder. Whose folder it is does not matter: its code is what this process runs.
 
+    A repository above it has to be this user's: its config may name programs, and git would start them.
+
     It takes no lock to note what it has looked at: a job that is killed meanwhile would leave that in the repository.
 
     Raises:
         OSError, subprocess.CalledProcessError: there is no git, or no repository.
     """
-    command = ["git", "--no-optional-locks", "-c", "safe.directory=*", "-C", str(root), *arguments]
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={root.resolve()}", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

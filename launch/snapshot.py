@@ -140,15 +140,11 @@ def _verified(folder: Path, hashes: dict[str, str]) -> str:
 
 def _files(root: Path) -> tuple[list[str], list[str]]:
     """The files of the project that are frozen, and those that are left out, relative to `root`, in a fixed order."""
-    try:
-        tracked, others = (
-            _listed_by_git(root, *which) for which in (("--cached",), ("--others", "--exclude-standard"))
-        )
-    except (OSError, subprocess.CalledProcessError):
-        tracked, others = [], []
     if (root / boot.GIT).is_file():  # a job that submits
         tracked, others = _below(root), []
-    elif not tracked and not others:  # no repository, or an installed project
+    else:
+        tracked, others = _listed_by_git(root, "--cached"), _listed_by_git(root, "--others", "--exclude-standard")
+    if not tracked and not others:  # no repository, or an installed project
         tracked = [f"{package}/{file}" for package in PACKAGES for file in _below(root / package)]
     code = tuple(f"{folder}/" for folder in (*PACKAGES, *_searched(root)))
     wanted = {
@@ -159,7 +155,11 @@ def _files(root: Path) -> tuple[list[str], list[str]]:
 
 
 def _listed_by_git(root: Path, *which: str) -> list[str]:
-    return [file for file in provenance.ask_git(root, "ls-files", "-z", *which).split("\0") if file]
+    """The files that git lists; none where there is no git, or no repository."""
+    try:
+        return [file for file in provenance.ask_git(root, "ls-files", "-z", *which).split("\0") if file]
+    except (OSError, subprocess.CalledProcessError):
+        return []
 
 
 def _searched(root: Path) -> list[str]:
