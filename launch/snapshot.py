@@ -130,7 +130,8 @@ def _verified(folder: Path, hashes: dict[str, str]) -> str:
         listed = (folder / boot.FILES).read_text()
         digest = _digest(listed)
         boot.check(str(folder), digest)
-        held = {file: value for file, value in json.loads(listed).items() if "__pycache__" not in Path(file).parts}
+        listed_hashes = json.loads(listed)
+        held = {file: listed_hashes[file] for file in _frozen(listed_hashes)}
     except (boot.Changed, OSError, ValueError, AttributeError) as error:
         raise Unfit(f"the frozen code is not what it was: {error}; {remedy}") from None
     if held != hashes:
@@ -140,8 +141,8 @@ def _verified(folder: Path, hashes: dict[str, str]) -> str:
 
 def _files(root: Path) -> tuple[list[str], list[str]]:
     """The files of the project that are frozen, and those that are left out, relative to `root`, in a fixed order."""
-    if (root / boot.GIT).is_file():  # a job that submits
-        tracked, others = _below(root), []
+    if (root / boot.FILES).is_file():  # a job that submits
+        tracked, others = _frozen(json.loads((root / boot.FILES).read_text())), []
     else:
         tracked, others = _listed_by_git(root, "--cached"), _listed_by_git(root, "--others", "--exclude-standard")
     if not tracked and not others:  # no repository, or an installed project
@@ -170,9 +171,13 @@ def _searched(root: Path) -> list[str]:
 
 
 def _below(folder: Path) -> list[str]:
-    """The files in a folder, but for what this module put there, and what Python put beside code that is edited."""
-    made = {"__pycache__", boot.FILES, boot.GIT}
-    return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if made.isdisjoint(file.parts)]
+    """The files in a folder, but for what Python put beside code that is edited."""
+    return _frozen(file.relative_to(folder).as_posix() for file in folder.rglob("*"))
+
+
+def _frozen(files: Iterable[str]) -> list[str]:
+    """Those of some files that are the project's own, not compiled of them."""
+    return [file for file in files if "__pycache__" not in Path(file).parts]
 
 
 def _keeps_secrets(name: str) -> bool:

@@ -15,6 +15,7 @@ import pytest
 
 from launch import boot, snapshot
 from launch.snapshot import Snapshot, Unfit
+from tests.conftest import ROOT
 
 #: Files with secrets in them, none of which git ignores.
 SECRETS = (".git-credentials", ".hf_token", "id_ed25519_work", "credentials.json", "prod.env", "private/notes")
@@ -65,6 +66,22 @@ def test_it_has_what_is_new_in_a_folder_of_the_project_that_pythonpath_names(
     (project / "mine/more.py").touch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project), str(project / "mine"), "/elsewhere"]))
     assert files(snapshot.take(tmp_path / "store")) == {*TRACKED, "mine/more.py"}
+
+
+def test_a_job_that_submits_freezes_what_it_runs(project: Path, tmp_path: Path) -> None:
+    (project / "docs" / boot.GIT).write_text("{}")  # a file of the project, of a store that is kept as an example
+    subprocess.run(["git", "add", "docs"], cwd=project, check=True)
+    shutil.copy(ROOT / "launch/boot.py", project / "launch")
+    for name in ("launch/snapshot.py", "launch/provenance.py"):
+        shutil.copy(ROOT / name, project / name)
+    shutil.copytree(ROOT / "stages", project / "stages", dirs_exist_ok=True)
+    (project / "stages/toy.py").write_text(
+        "from pathlib import Path\nfrom launch import snapshot\n"
+        f"print(snapshot.take(Path({str(tmp_path / 'inner')!r})).folder.name)\n"
+    )
+    taken = snapshot.take(tmp_path / "store")
+    run = started(taken, PYTHONPATH=str(taken.folder))
+    assert run.stdout.strip() == taken.folder.name, run.stderr
 
 
 def test_secrets_are_in_no_file_of_the_store(project: Path, tmp_path: Path) -> None:
