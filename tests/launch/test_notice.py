@@ -33,7 +33,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         yield found
 
 
-def begin(root: Path, stale: int | None = None, serial: int = 1) -> Path:
+def begin(root: Path, stale: int | None = None, serial: int = 1, reads: tuple[Path, ...] = ()) -> Path:
     """The notice of a study of three nodes: 1 needs 0, and 2 nothing."""
     needs: list[list[str]] = [[], [KEYS[0]], []]
     members = [
@@ -41,7 +41,8 @@ def begin(root: Path, stale: int | None = None, serial: int = 1) -> Path:
         for n in range(3)
     ]
     folder = notice.folder_of(Store(root)) / f"toy-{serial}"
-    Study(experiment="toy", words="+experiment=toy 'variants={A: [x]}'", nodes=members).write(folder)
+    words, places = "+experiment=toy 'variants={A: [x]}'", [str(each) for each in reads]
+    Study(experiment="toy", words=words, nodes=members, reads=places).write(folder)
     return folder
 
 
@@ -81,6 +82,20 @@ def test_the_last_job_sees_the_end(tmp_path: Path, receiver: Receiver) -> None:
     assert message["text"].startswith("toy: ended; 3 of 3 done, 0 failed, 0 blocked, after ")
     assert message["command"] == "python -m orchestrator report +experiment=toy 'variants={A: [x]}'"
     assert (message["event"], message["node"], message["reason"]) == ("end", None, None)
+
+
+def test_what_another_store_has_is_done(tmp_path: Path, receiver: Receiver) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    publish(theirs, 0)
+    publish(theirs, 1)
+    begin(ours, reads=(theirs,))
+    look(ours, publish(ours, 2))
+    assert receiver.messages[0]["text"].startswith("toy: ended; 3 of 3 done, ")
+
+
+def test_a_notice_that_reads_no_other_store_is_as_an_earlier_version_reads_it(tmp_path: Path) -> None:
+    plain = json.loads((begin(tmp_path) / notice.STUDY).read_text())
+    assert plain.keys() == {"experiment", "words", "nodes", "started"}
 
 
 def test_a_failure_is_told_at_once_and_once_and_the_end_when_nothing_else_can_be_done(
