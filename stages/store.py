@@ -298,5 +298,13 @@ def _digest(record: dict[str, Any]) -> str | None:
 
 
 def _read_object(file: Path) -> dict[str, Any]:
-    """The JSON object of a file; empty if there is none, or none that can be read."""
-    return jsonfile.found(file, jsonfile.LARGEST) or {}
+    """The JSON object of a file; empty if there is none, none that can be read, or none that is believed.
+
+    Believed are this user, the owner of the folder and root: another member of the group could say that a file which
+    was changed is as it was.
+    """
+    try:
+        believed = file.lstat().st_uid in (0, os.geteuid(), file.parent.stat().st_uid)
+    except OSError:
+        return {}
+    return (jsonfile.found(file, jsonfile.LARGEST) or {}) if believed else {}

@@ -142,3 +142,20 @@ def test_a_memory_without_a_place_is_only_for_now(tmp_path: Path) -> None:
     memory.put("a", 1)
     memory.keep()
     assert memory.get("a") == 1 and not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as two users")
+def test_a_memory_is_believed_of_this_user_and_of_the_owner_of_the_store_alone(tmp_path: Path) -> None:
+    file = tmp_path / "memory.json"
+    memory = Memory(file)
+    memory.put("data.jsonl:1:2:3", "the hash of what it was")
+    memory.keep()
+    os.chown(file, 64002, -1)
+    assert Memory(file).get("data.jsonl:1:2:3") is None
+    memory = Memory(file)
+    memory.put("other", 1)
+    memory.keep()
+    assert Memory(file).get("data.jsonl:1:2:3") is None  # it was not copied into a file that is believed
+    os.chown(file, 64002, -1)
+    os.chown(tmp_path, 64002, -1)
+    assert Memory(file).get("other") == 1
