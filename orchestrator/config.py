@@ -24,7 +24,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator import executed, guard, yaml_loader
+from orchestrator import config_loader, executed, guard, yaml_loader
 from orchestrator import overrides as lines
 from orchestrator.experiment import DATA
 from orchestrator.overrides import REFUSALS, is_group
@@ -73,7 +73,7 @@ def compose(arguments: list[str]) -> Composed:
     """
     guard.up()
     overrides = lines.parse(arguments)
-    with hydra.initialize_config_module("conf", version_base="1.3"):
+    with config_loader.initialized():
         overrides = lines.parse(lines.replacing(arguments, overrides))
         return _Composer(_composed, []).composed(overrides, [])
 
@@ -104,7 +104,7 @@ def sweep(arguments: list[str], act: Callable[[list[Composed], bool], Sequence[f
 
     with (
         tempfile.TemporaryDirectory(prefix="sweep-") as folder,  # for what Hydra would write into multirun/
-        hydra.initialize_config_module("conf", version_base="1.3"),
+        config_loader.initialized(),
     ):
         own = [f"hydra.sweep.dir={_quoted(folder)}", "hydra.mode=MULTIRUN", *_told(overrides)]
         application = GlobalHydra.instance().hydra

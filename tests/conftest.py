@@ -32,6 +32,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Libraries complain of what is left at the end of a process."""
+    gc.unfreeze()
+
+
 TOYS = Path(__file__).parent / "toys"
 ROOT = Path(__file__).parent.parent
 

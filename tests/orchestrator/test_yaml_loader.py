@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator import config
 from orchestrator.yaml_loader import Loader, PlainLoader
-
-FAST = pytest.mark.skipif(Loader is PlainLoader, reason="PyYAML was built without libyaml")
 
 
 def outcome(loader: Any, text: str) -> str:
@@ -62,12 +59,3 @@ def test_a_few_lines_do_not_fill_the_memory() -> None:
 @pytest.mark.parametrize("text", ["[" * 20_000, "{a: " * 20_000])
 def test_values_nested_without_end_are_an_error(text: str) -> None:
     assert outcome(Loader, text).startswith("RecursionError")
-
-
-@FAST
-def test_hydra_reads_configs_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch_more_tokens(loader: Any) -> None:
-        raise AssertionError("PyYAML's own scanner reads this")
-
-    monkeypatch.setattr(PlainLoader, "fetch_more_tokens", fetch_more_tokens)
-    assert config.compose([]).config["seed"] == 0

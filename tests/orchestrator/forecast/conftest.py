@@ -11,7 +11,7 @@ import pytest
 from stages import artifact
 
 #: Bytes of a file from which on it is such a model.
-LARGE = 2**30
+LARGE = 2**26
 
 
 @pytest.fixture(autouse=True)
