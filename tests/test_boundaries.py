@@ -50,7 +50,7 @@ def test_what_composes_configs_alone_knows_hydra() -> None:
         for f in (ROOT / "orchestrator").rglob("*.py")
         if re.search(r"^\s*(import|from) hydra", f.read_text(), re.M)
     }
-    assert knows == {"config.py", "guard.py", "overrides.py"}
+    assert knows == {"config.py", "config_loader.py", "guard.py", "overrides.py"}
 
 
 def test_nothing_is_printed_that_is_not_escaped() -> None:

@@ -9,25 +9,16 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-
-import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
-from tokenizers.models import BPE
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen3Config,
-)
+from typing import TYPE_CHECKING
 
 from stages.contract import Input
 
+# torch and transformers take seconds to import: a test that makes a model waits for them, and no collection of tests.
+if TYPE_CHECKING:
+    from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen3Config
+
 #: Every family that rejuvenation supports, and the kind of embedding that changes its files.
 FAMILIES = ("llama", "llama_tied", "qwen2", "qwen3")
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 _SIZES = {
     "hidden_size": 32,
@@ -41,6 +32,10 @@ _SIZES = {
 
 def tokenizer(vocabulary: int = 300) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on arithmetic, with an eos (id 0) and a pad token (id 1)."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
     model = Tokenizer(BPE())
     model.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = decoders.ByteLevel()
@@ -65,6 +60,9 @@ def base(
     folder: Path, family: str = "llama", *, dtype: str = "float32", shard_size: str = "5GB", seed: int = 0, **sizes: int
 ) -> Path:
     """Write a random checkpoint whose every parameter, norms and biases too, differs from its usual initial value."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
     words = tokenizer()
     model = AutoModelForCausalLM.from_config(_config(family, len(words), **sizes))
     draw = torch.Generator().manual_seed(seed)
@@ -75,7 +73,7 @@ def base(
                 parameter.copy_(1 + 0.2 * noise)
             else:
                 parameter.copy_(0.2 * noise)
-    model.to(DTYPES[dtype]).save_pretrained(folder, max_shard_size=shard_size)
+    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard_size)
     words.save_pretrained(folder)
     return folder
 
@@ -84,12 +82,15 @@ def sft(
     folder: Path, base: Path, *, dtype: str = "float32", shard_size: str = "5GB", scale: float = 0.1, seed: int = 1
 ) -> Path:
     """Write the checkpoint in `base` again with every parameter moved by noise of standard deviation `scale`."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(scale * torch.randn(parameter.shape, generator=draw))
-    model.to(DTYPES[dtype]).save_pretrained(folder, max_shard_size=shard_size)
+    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard_size)
     AutoTokenizer.from_pretrained(base).save_pretrained(folder)
     return folder
 
@@ -107,6 +108,8 @@ def source(path: Path) -> Input:
 
 
 def _config(family: str, vocabulary: int, **sizes: int) -> LlamaConfig | Qwen2Config | Qwen3Config:
+    from transformers import LlamaConfig, Qwen2Config, Qwen3Config
+
     shared = {**_SIZES, **sizes, "vocab_size": vocabulary, "eos_token_id": 0, "pad_token_id": 1, "bos_token_id": None}
     if family == "qwen2":
         return Qwen2Config(**shared, tie_word_embeddings=True)

@@ -5,9 +5,9 @@ from pathlib import Path
 import hydra
 import pytest
 from omegaconf import OmegaConf
+from yaml.scanner import Scanner
 
 from orchestrator import config, config_loader
-from orchestrator.yaml_loader import PlainLoader
 
 MINE = "hydra.searchpath=[file://{}]"
 
@@ -58,6 +58,7 @@ def test_hydra_reads_them_with_libyaml(tmp_path: Path, monkeypatch: pytest.Monke
         raise AssertionError("PyYAML's own scanner reads this")
 
     pytest.importorskip("yaml.cyaml")
-    monkeypatch.setattr(PlainLoader, "fetch_more_tokens", fetch_more_tokens)
+    monkeypatch.setattr(Scanner, "fetch_more_tokens", fetch_more_tokens)
     written(tmp_path, 0.5)
-    assert config.compose([MINE.format(tmp_path), "+experiment=mine"]).config["rejuvenate"]["alpha"] == 0.5
+    with config_loader.initialized():
+        assert hydra.compose("config", [MINE.format(tmp_path), "+experiment=mine"]).rejuvenate.alpha == 0.5

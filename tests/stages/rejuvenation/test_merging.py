@@ -52,7 +52,7 @@ def test_fusion_agrees_with_the_linear_merge_to_one_unit_in_the_last_place(
     assert ours.keys() == theirs.keys()
     differing = 0
     for name, value in ours.items():
-        assert value.dtype == theirs[name].dtype == tiny_models.DTYPES[dtype]
+        assert value.dtype == theirs[name].dtype == getattr(torch, dtype)
         larger = torch.maximum(alpha * before[name].double().abs(), (1 - alpha) * after[name].double().abs())
         last = torch.maximum(_unit(value.double(), value.dtype), 2 * _unit(larger, torch.float32))
         assert ((value.double() - theirs[name].double()).abs() <= last).all()
