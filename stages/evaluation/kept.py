@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages.generation.engine import Completion
+if TYPE_CHECKING:  # whoever reads the tables of an evaluation does not wait for torch and transformers
+    from stages.generation.engine import Completion
 
 
 @dataclass(frozen=True)
