@@ -30,6 +30,9 @@ KINDS: tuple[str, ...] = get_args(Kind)
 #: Bad lines that are shown.
 SHOWN = 20
 
+#: Bytes of a line, at most: it is in memory several times while it is graded.
+LONGEST = 1 << 24
+
 #: Lines, and characters of them, that are read before the first of them is graded.
 AHEAD_LINES, AHEAD_CHARACTERS = 4_096, 1 << 24
 
@@ -70,6 +73,8 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
             spool.seek(0)
             yield spool
         return
+    if Path(name).exists() and not os.path.isfile(name):  # to open a pipe would wait for who writes
+        raise ConfigError([f"grade {name}: no regular file; - reads standard input"])
     try:
         with Path(name).open("rb") as stream:
             yield stream
@@ -85,7 +90,10 @@ def _check(stream: IO[bytes], name: str) -> None:
     """
     name = "standard input" if name == "-" else name
     wrong, number = [], 0
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST + 1), b""), start=1):
+        if len(line) > LONGEST:
+            wrong.append(f"{name}, line {number}: more than {LONGEST} bytes")
+            break
         try:
             error = _error(line.decode()) if line.strip() else None
         except UnicodeDecodeError as problem:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from launch import sharing
 from orchestrator.graph import Graph, Node
-from stages import jsonfile, spoilt
+from stages import jsonfile, listing, spoilt
 from stages.identity import fingerprint
 from stages.store import Store
 
@@ -82,6 +83,10 @@ def files(store: Store) -> list[Path]:
 
 def read(store: Store, lost: list[Path]) -> Iterator[Run]:
     """Everybody's runs. The records that cannot be read are added to `lost`: what they want is not known."""
+    for folder in listing.folders(store.root / RUNS):
+        if not os.access(folder, os.R_OK | os.X_OK):
+            spoilt.note(folder, "it may not be listed")
+            lost.append(folder)
     for file in files(store):
         try:
             yield jsonfile.shaped(Run, file)

@@ -208,7 +208,7 @@ class Store:
         try:
             key = f"{folder if self._reader is None else place}:{stamp(os.lstat(f'{place}/{artifact.RECORD}'))}"
         except OSError as error:
-            spoilt.note(f"{place}/{artifact.RECORD}", "it is missing" if os.path.isdir(place) else error)
+            spoilt.note(f"{place}/{artifact.RECORD}", _missing(error, place))
             return None
         known = self._records.get(key)
         if not _is_said(known):
@@ -244,6 +244,11 @@ class Store:
             listing.closed = True
         except OSError as error:
             spoilt.note(self.root / stage, error)
+
+
+def _missing(error: OSError, folder: str) -> object:
+    """Why a record cannot be looked at; that it is missing, if its folder is there."""
+    return "it is missing" if isinstance(error, FileNotFoundError) and os.path.isdir(folder) else error
 
 
 def _modified(folder: Path) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import wandb
+
+from stages import jsonfile
 
 #: Columns of the table of generations, and characters of a text in it.
 COLUMNS = ("problem", "sample", "prompt", "completion", "extracted", "gold", "correct", "error", "tokens")
@@ -37,26 +38,44 @@ def generations(folder: Path, problems: int) -> wandb.Table | None:
         return None
     table = wandb.Table(columns=list(COLUMNS))
     seen: set[Any] = set()
-    for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=list(COLUMNS)):
-        for row in batch.to_pylist():
-            if row["problem"] in seen:
-                continue
-            if len(seen) == problems:
-                return table
-            seen.add(row["problem"])
-            table.add_data(*(_short(row[name]) for name in COLUMNS))
+    for row in _samples(file):
+        if row["problem"] in seen:
+            continue
+        if len(seen) == problems:
+            return table
+        seen.add(row["problem"])
+        table.add_data(*(_short(row[name]) for name in COLUMNS))
     return table
 
 
+def _samples(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=list(COLUMNS)):
+            yield from batch.to_pylist()
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
 def curves(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of all curves of an artifact, step by step."""
-    rows = [
-        (kind, json.loads(line))
-        for name, kind in CURVES.items()
-        if (folder / name).is_file()
-        for line in (folder / name).read_text(encoding="utf-8").splitlines()
-    ]
+    """The rows of all curves of an artifact, step by step.
+
+    Raises:
+        ValueError: a file of rows is spoilt.
+    """
+    rows = [(kind, row) for name, kind in CURVES.items() if (folder / name).is_file() for row in _rows(folder / name)]
     yield from sorted((each for each in rows if "step" in each[1]), key=lambda each: int(each[1]["step"]))
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = jsonfile.text(file).splitlines()
+        for number, line in enumerate(lines, start=1):
+            row = jsonfile.parse(line)
+            if not isinstance(row, dict) or not isinstance(row.get("step", 0), int):
+                raise ValueError(f"line {number} is no row of a curve")
+            yield row
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from None
 
 
 def _short(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,15 @@ def test_what_is_no_file_of_lines_is_refused(
     assert main(["grade", str(tmp_path / "none")]) == 2
     assert main(["grade"]) == 2
     assert capsys.readouterr().err.count("error: ") == 3
+
+
+def test_what_is_no_file_and_a_line_without_an_end_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["grade", str(tmp_path / "pipe"), f"store={tmp_path}"]) == 2
+    assert "pipe: no regular file; - reads standard input" in capsys.readouterr().err
+    with (tmp_path / "sparse").open("wb") as stream:
+        stream.truncate(1 << 40)
+    assert main(["grade", str(tmp_path / "sparse"), f"store={tmp_path}"]) == 2
+    assert "sparse, line 1: more than 16777216 bytes" in capsys.readouterr().err

@@ -1,11 +1,13 @@
 """Runs: what was asked for is on record; the same command replaces its own record."""
 
 import getpass
+import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator import runs
+from stages.store import Store
 from tests.conftest import study
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -29,3 +31,13 @@ def test_the_same_command_replaces_its_record_wherever_it_runs(tmp_path: Path) -
     other = runs.record("toy", ["+experiment=toy", "seed=2"], graph, store)
     assert first == second != other
     assert runs.files(store) == sorted([first, other])
+
+
+def test_the_runs_of_a_folder_that_may_not_be_listed_are_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / runs.RUNS / "alice").mkdir(parents=True)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as it is for anybody but root
+    lost: list[Path] = []
+    assert list(runs.read(Store(tmp_path), lost)) == []
+    assert lost == [tmp_path / runs.RUNS / "alice"]
