@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import launch
-from launch import provenance
+from launch import boot, provenance
 
 ANSWER = "answer.json"
 
@@ -37,4 +37,6 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    boot.leave()
+    sys.exit(code)
