@@ -80,12 +80,17 @@ def check_seen(path: Path, seen: os.stat_result) -> None:
 
 
 def loose(store: Path) -> str | None:
-    """Who can keep members of the group from moving the folders of others in a store; None if nobody has to."""
+    """Which members of the group may move the folders of others, and who can keep them from it; None if none may."""
     seen = store.stat()
-    if not seen.st_mode & _OTHERS or seen.st_mode & stat.S_ISVTX:
+    if not seen.st_mode & _OTHERS:
         return None
-    owner = _name(seen.st_uid)
-    return f"others may move what is in {store}, which belongs to {owner}; {owner} runs: chmod +t {store}"
+    owner, users = _name(seen.st_uid), store / USERS
+    if not seen.st_mode & stat.S_ISVTX:
+        return f"others may move what is in {store}, which belongs to {owner}; {owner} runs: chmod +t {store}"
+    if users.is_dir() and users.lstat().st_uid not in (seen.st_uid, os.getuid(), 0):
+        other = _name(users.lstat().st_uid)
+        return f"{other} may move what is in {users}, which {other} has made; root runs: chown {owner} {users}"
+    return None
 
 
 def text(file: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,14 +118,14 @@ def child(uid: int, act: Callable[[], object]) -> str:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Iterator[Path]:
-    """A store that a group may write in, as README has it made, in a folder that all may enter."""
-    for each in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        each.chmod(0o755)
-    place = store(tmp_path, 0o755)
-    os.chown(place, 0, LAB)
-    place.chmod(0o2775)
-    yield place
+def shared() -> Iterator[Path]:
+    """A store that a group may write in, in a folder that all may enter: pytest closes its own to others."""
+    with tempfile.TemporaryDirectory(prefix="lab-") as folder:
+        os.chmod(folder, 0o755)
+        place = store(Path(folder), 0o755)
+        os.chown(place, 0, LAB)
+        place.chmod(0o2775)
+        yield place
 
 
 @ROOT_ONLY
@@ -181,6 +182,15 @@ def test_a_store_that_a_group_is_given_later(tmp_path: Path) -> None:
     )
     assert own.folder(place, "jobs") == made and own.loose(place) is None
     assert [mode(each) & 0o1777 for each in (place / "users", made.parent, made)] == [0o1775, 0o755, 0o755]
+
+
+@ROOT_ONLY
+def test_a_folder_of_all_folders_that_another_member_has_made_is_told(shared: Path) -> None:
+    shared.chmod(0o3775)
+    assert child(MALLORY, lambda: own.folder(shared)) == ""
+    assert child(MALLORY, lambda: own.loose(shared) and 1 / 0) == ""
+    told = f"user {MALLORY} may move what is in {shared / 'users'}, which user {MALLORY} has made; "
+    assert own.loose(shared) == f"{told}root runs: chown root {shared / 'users'}"
 
 
 @ROOT_ONLY
