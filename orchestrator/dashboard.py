@@ -17,7 +17,7 @@ from typing import Any
 from launch import tracking
 from launch.escape import inline
 from launch.tracking import Recorder
-from orchestrator import page, report, results, summary_run
+from orchestrator import page, permission, report, results, summary_run
 from orchestrator.command import DONE, FAILED, Command, Study
 from orchestrator.refusal import ConfigError
 from orchestrator.summary_run import PATIENCE, say
@@ -34,6 +34,8 @@ def verb(study: Study, command: Command) -> int:
     """Record what is not recorded yet, and make the dashboard. 1 if that was to be online, and is not."""
     if study.experiment.tracked is None:
         raise ConfigError(["wandb.mode=disabled: a dashboard is in W&B; allowed: offline, online"])
+    if (refused := permission.unwritable(study.store.root)) is not None:
+        raise ConfigError([refused])
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigError([f"dashboard: not installed: {', '.join(missing)}; pip install -e '.[wandb]'"])

@@ -175,9 +175,11 @@ def _silence(claim: Claim | None, store: Store) -> str:
 
 def _new(node: Node, graph: Graph, store: Store, before: dict[str, Entry]) -> str:
     """What a node that was never tried waits for."""
-    damaged = store.damaged(node.stage, node.fingerprint)
-    if damaged is not None:
-        return permission.unreadable(damaged / artifact.RECORD) or "its record is missing or damaged"
+    for each in (store, *store.reads):
+        damaged = each.damaged(node.stage, node.fingerprint)
+        if damaged is not None:
+            where = "" if each is store else f" in {each.root}"
+            return permission.unreadable(damaged / artifact.RECORD) or f"its record{where} is missing or damaged"
     if graph.for_data_alone(node):
         return "new; for its data sets"
     waits = [need for need in graph.waits_for(node) if before[need.fingerprint].state != "done"]

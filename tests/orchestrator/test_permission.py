@@ -219,7 +219,7 @@ def test_a_file_of_another_size_in_another_store_is_no_artifact(theirs: Study, l
     ours.store.remember()
     file.write_text(file.read_text() + "0")
     again = longer(place.store(str(lab / "ours"), [str(theirs.store.root)]))
-    assert states(again)["toy_train/Long"][0] == "run"
+    assert states(again)["toy_train/Long"] == ("run", f"its record in {lab}/theirs is missing or damaged")
 
 
 @pytest.mark.parametrize("named", ["nowhere", "file", "ours"])
