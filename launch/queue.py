@@ -100,7 +100,7 @@ class Queue:
 
         By the token, not by the id: a controller that lost its memory hands ids out a second time.
         """
-        found = self._by_token.get((claim.token, claim.index), [])
+        found = self._of(claim)
         return max(found, key=lambda entry: (not entry.ended, not entry.waiting, _number(entry)), default=None)
 
     def stuck(self, entry: Entry) -> bool:
@@ -111,8 +111,13 @@ class Queue:
 
     def last(self, claim: Claim) -> str | None:
         """The id of the last job of a claim, which ends when all of them have."""
-        found = self._by_token.get((claim.token, claim.index), [])
+        found = self._of(claim)
         return max(found, key=_number).id if found else claim.job
+
+    def _of(self, claim: Claim) -> list[Entry]:
+        """The jobs of a claim. Anybody may give a job of their own the name of another's."""
+        named = self._by_token.get((claim.token, claim.index), [])
+        return [entry for entry in named if entry.user == claim.user]
 
 
 def read(users: Iterable[str]) -> Queue:

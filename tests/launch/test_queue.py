@@ -31,6 +31,12 @@ def test_a_job_that_was_given_the_same_id_later_is_another() -> None:
     assert Queue([entry("7", "RUNNING", OTHER)]).find(claim(job="7")) is None
 
 
+def test_a_job_that_somebody_else_has_named_like_a_claim_is_not_its_job() -> None:
+    seen = Queue([entry("7", "COMPLETED"), replace(entry("8", "PENDING"), user="eve")])
+    found = seen.find(claim())
+    assert found is not None and found.id == seen.last(claim()) == "7"
+
+
 def test_elements_of_an_array_are_told_apart() -> None:
     seen = Queue([entry("7_0", "RUNNING"), entry("7_1", "PENDING")])
     found = [seen.find(claim(index=index)) for index in range(3)]
