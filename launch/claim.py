@@ -88,6 +88,10 @@ class Claim:
         """Whether it was taken on this machine."""
         return self.host == socket.gethostname() and self.boot in (None, _boot())
 
+    def is_of(self, pid: int) -> bool:
+        """Whether it is that of a process that this one has started, whatever this machine is called by now."""
+        return self.launcher == "local" and self.pid == pid and self.boot == _boot()
+
     @property
     def alive(self) -> bool:
         """Whether the local worker's process is there, on a machine that is its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from launch import worker
 from launch.job import Allocation, Job
 
@@ -9,6 +11,7 @@ from launch.job import Allocation, Job
 class _Finished:
     def __init__(self, code: int) -> None:
         self._code = code
+        self.pid = os.getpid()
 
     def poll(self) -> int | None:
         return self._code

@@ -110,7 +110,10 @@ class Job:
 
 
 class Handle(Protocol):
-    """A job that was started."""
+    """A job that was started. `pid`: of its process, which is the worker's if the job has one."""
+
+    @property
+    def pid(self) -> int: ...
 
     def poll(self) -> int | None:
         """The exit code, or None while the job runs."""

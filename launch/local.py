@@ -67,6 +67,7 @@ class _Process:
                 cwd=_ROOT,  # `python -m` looks in the working folder first; nothing of the user's may shadow us
                 start_new_session=True,
             )
+        self.pid = self._process.pid
         self._ended = False
 
     def poll(self) -> int | None:

@@ -178,10 +178,11 @@ class Run:
         claim, locked = claims.read(folder), self.store.running(node.stage, node.fingerprint)
         return standing.of(folder, claim, standing.look([] if claim is None else [claim]), locked=locked)
 
-    def _has_another(self, node: Node) -> bool:
+    def _has_another(self, node: Node, batch: Batch) -> bool:
         """Whether somebody has a node that a worker of ours has come back without."""
         claim = claims.read(self.store.job(node.stage, node.fingerprint))
-        if claim is not None and claim.launcher == "local" and claim.here and not claim.alive:
+        gone = claim is not None and claim.launcher == "local" and claim.here and not claim.alive
+        if claim is not None and (gone or claim.is_of(batch.handle.pid)):
             return False  # ours, even if a process that it has started still has the lock
         return self._standing(node).state != "free"
 
@@ -195,7 +196,7 @@ class Run:
                 if self.store.find(node.stage, node.fingerprint) is not None:
                     self._done.add(node.fingerprint)
                     self.outcome.executed.append(node)
-                elif self._has_another(node):  # who was faster, or has taken it over
+                elif self._has_another(node, batch):  # who was faster, or has taken it over
                     self._waiting.append([node])
                 elif failure.again(last := part.mine(self.store.job(node.stage, node.fingerprint))):
                     self.outcome.again.append((node, failure.messages(last)))

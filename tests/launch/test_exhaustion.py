@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,21 @@ def test_a_worker_that_is_killed(
     outcome = Run(graph, made, cluster("local", cpus=1), lambda run: None).carry_out()
     ((node, messages, _),) = outcome.failed.values()
     assert (node.stage, messages) == ("toy_shell", [message])
+
+
+def test_a_worker_that_is_killed_is_not_waited_for_on_a_machine_that_was_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim names the machine as it was called; nobody else has the node, so it is not started again either."""
+    begun = tmp_path / "begun"
+    name = socket.gethostname()
+    monkeypatch.setattr(socket, "gethostname", lambda: "renamed" if begun.exists() else name)
+    command = f"echo >> {begun}; kill -9 $PPID; sleep 5"
+    _, graph, made = study(tmp_path, {"A": [{"toy_shell": {"command": command}}]})
+    outcome = Run(graph, made, cluster("local", cpus=1), lambda run: None).carry_out()
+    ((_, (message,), _),) = outcome.failed.values()
+    assert "was killed by signal 9" in message and outcome.waits == []
+    assert begun.read_text() == "\n"
 
 
 def test_a_rank_that_the_kernel_killed_is_no_loss(tmp_path: Path) -> None:
