@@ -93,6 +93,8 @@ def found(root: Path, stages: Iterable[str]) -> None:
     Members of the group make what is absent when they need it, and then it is theirs.
     """
     if shared(root) and root.stat().st_uid == os.geteuid():
+        for name in (own.USERS, "runs", "logs"):
+            folder(root, name)
         for stage in stages:
             folder(root, stage)
             folder(root, "logs", stage)

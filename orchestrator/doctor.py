@@ -5,6 +5,7 @@ It changes nothing; `--probe` submits one job of a minute, waits for it and remo
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -38,6 +39,8 @@ def verb(site: Site, command: Command) -> int:
     remote = site.cluster.launcher == "slurm"
     if "--probe" in command.flags and not remote:
         raise ConfigError([f"--probe: a job of Slurm, but cluster.launcher={site.cluster.launcher}; add cluster=slurm"])
+    with contextlib.suppress(OSError, NotOwn):  # what is wrong with the store is among what is found
+        sharing.found(site.store.root, contract.names())
     found = list(examine(site))
     if "--probe" in command.flags and not any(finding.fatal for finding in found):
         found += ask_a_job(site.cluster, site.store)

@@ -152,7 +152,7 @@ def _locked(root: Path, id: str) -> int:
     """Wait until nobody else has the run open, for as long as that may take; returns what holds it."""
     folder = root / names.FOLDER / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / id, os.O_RDWR | os.O_CREAT, 0o664)
+    lock = os.open(folder / id, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664)
     until = time.monotonic() + HELD
     while time.monotonic() < until:
         try:

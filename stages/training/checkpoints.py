@@ -31,11 +31,23 @@ _MODEL = ("*.safetensors", "*.safetensors.index.json", "config.json", "generatio
 
 def complete(checkpoint: Path) -> None:
     """Mark `checkpoint` as complete, then remove what it supersedes: those beside it, and what was continued."""
+    _open(checkpoint)
     (checkpoint / COMPLETE).touch()
     for other in checkpoint.parent.glob("checkpoint-*"):
         if other != checkpoint:
             shutil.rmtree(other)
     shutil.rmtree(checkpoint.parent / CONTINUED, ignore_errors=True)
+
+
+def _open(checkpoint: Path) -> None:
+    """Let the group of a shared store read a checkpoint, from which another user may go on if this process is killed.
+
+    safetensors writes its files for their user alone.
+    """
+    mode = checkpoint.stat().st_mode
+    if mode & stat.S_ISGID and mode & stat.S_IRGRP:
+        for file in _regular(checkpoint):
+            file.chmod(stat.S_IMODE(file.stat().st_mode) | stat.S_IRGRP)
 
 
 def latest(folder: Path) -> Path | None:

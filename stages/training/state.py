@@ -34,6 +34,9 @@ def load(file: Path, **how: Any) -> Any:
 
 def defect(checkpoint: Path) -> str | None:
     """What is spoilt in a checkpoint of the trainer; None if nothing is. Tensors are mapped, and not read."""
+    missing = _missing(checkpoint)
+    if missing is not None:
+        return f"{checkpoint / missing} is not there, or may not be read"
     try:
         for file in sorted(checkpoint.iterdir()):
             if file.suffix in (".pt", ".pth"):
@@ -49,3 +52,11 @@ def defect(checkpoint: Path) -> str | None:
     except (OSError, ValueError, SafetensorError) as error:
         return f"{file} is spoilt, and was not loaded: {error}"
     return None
+
+
+def _missing(checkpoint: Path) -> str | None:
+    """A file of weights that a checkpoint lacks, as one does that was copied and could not be read; None if none."""
+    index = checkpoint / "model.safetensors.index.json"
+    shards = (jsonfile.found(index) or {}).get("weight_map") if index.exists() else None
+    names = sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else ["model.safetensors"]
+    return next((name for name in names if not (checkpoint / name).is_file()), None)

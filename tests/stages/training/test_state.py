@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,6 +132,27 @@ def test_the_checkpoint_before_counts_where_it_is_still_there(
     with pytest.raises(StageError, match="optimizer.pt is spoilt.*recorded.*remove .* to start from the beginning"):
         saving.found(context)  # type: ignore[arg-type]
     assert not (tmp_path / "ran").exists()
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    checkpoint = made(tmp_path, 1)
+    (checkpoint / "model.safetensors").unlink()
+    assert state.defect(checkpoint) == f"{checkpoint / 'model.safetensors'} is not there, or may not be read"
+    save_file({"weight": torch.ones(2)}, checkpoint / "model-1.safetensors")
+    names = {"weight": "model-1.safetensors", "other": "model-2.safetensors"}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    assert state.defect(checkpoint) == f"{checkpoint / 'model-2.safetensors'} is not there, or may not be read"
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o2755, 0o640), (0o755, 0o600)], ids=["shared", "one's own"])
+def test_the_group_of_a_shared_store_can_go_on_from_what_a_killed_process_saved(
+    tmp_path: Path, folder: int, file: int
+) -> None:
+    checkpoint = made(tmp_path, 1)
+    checkpoint.chmod(folder)
+    assert stat.S_IMODE((checkpoint / "model.safetensors").stat().st_mode) == 0o600, "as safetensors writes it"
+    checkpoints.complete(checkpoint)
+    assert stat.S_IMODE((checkpoint / "model.safetensors").stat().st_mode) == file
 
 
 def test_what_is_continued_is_regular_files(tmp_path: Path) -> None:
