@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from launch import node as node_file
 from launch.node import NodeSpec
 from stages import artifact, part
+from stages.contract import Context
 from stages.store import Store
 
 
@@ -17,6 +19,14 @@ def find(spec: NodeSpec, store: Store) -> tuple[int, Path] | None:
         if folder is not None and (folder / artifact.STATE).is_dir():
             return value, folder
     return None
+
+
+def trace(context: Context) -> dict[str, Any] | None:
+    """What a record says of the run that a node went on from; None if it began."""
+    if context.continues is None:
+        return None
+    value, folder = context.continues
+    return {"value": value, "artifact": folder.name}
 
 
 def supersede(spec: NodeSpec, folder: Path) -> None:

@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from launch import (
     exhaustion,
     failure,
     hold,
+    inputs,
     predecessors,
     provenance,
     rendezvous,
@@ -43,12 +44,12 @@ from launch.credentials import masked
 from launch.escape import visible
 from launch.exhaustion import Mark
 from launch.hold import Superseded
-from launch.node import InputSpec, NodeSpec
+from launch.node import NodeSpec
 from launch.rendezvous import ALONE, Meeting
 from launch.takeover import WORK
 from launch.tracking import Followed
-from stages import artifact, content, contract, hub, jsonfile, meeting_place, part, rows
-from stages.contract import Context, Input, Interrupted, Lost, Resources, StageError
+from stages import artifact, contract, jsonfile, meeting_place, part
+from stages.contract import Context, Interrupted, Lost, Resources, StageError
 from stages.own import NotOwn
 from stages.part import ATTEMPTS
 from stages.progress import Progress
@@ -66,10 +67,6 @@ _GONE = re.compile(r"\bgloo\b|\bNCCL\b|Connection (closed|reset) by peer|Broken 
 
 #: What is told in its own words: a person is to mend it.
 _TOLD = (StageError, Superseded, NotOwn)
-
-
-class Missing(StageError):
-    """An input is not there. Whoever was to make it has failed, or was lost; made again, it can be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +192,7 @@ def _publish_run(
     spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post, *, attempt: int, run: Followed
 ) -> Path:
     """Run the stage of a node whose folders are ready; returns where it is published."""
-    _check_sources(spec)
+    inputs.check_sources(spec)
     listener = post.meeting(folder) if post.many else None
     code = stage_code.of(spec.stage, Path(spec.store))  # now: it may be edited while this runs
     started = time.time()
@@ -209,8 +206,8 @@ def _publish_run(
         "identity": spec.identity,
         "label": spec.label,
         "config": spec.identity["config"],
-        "inputs": {kind: _trace(given, context.inputs[kind]) for kind, given in spec.inputs.items()},
-        "continued_from": _continued_from(context),
+        "inputs": {kind: inputs.trace(given, context.inputs[kind]) for kind, given in spec.inputs.items()},
+        "continued_from": predecessors.trace(context),
         "summary": summary,
         "attempts": attempt,
         "started": started,
@@ -241,7 +238,7 @@ def _run_stage(
     serves = meeting.rank >= meeting.world
     inputs_from, mine = spec.inputs_from, part.mine(folder)
     context = Context(
-        inputs={kind: _resolve(kind, given, inputs_from) for kind, given in spec.inputs.items()},
+        inputs={kind: inputs.resolve(kind, given, inputs_from) for kind, given in spec.inputs.items()},
         node=folder,
         work=mine / WORK,
         output=mine / OUT,
@@ -270,54 +267,10 @@ def _run_stage(
     return stage.run(config, context), context
 
 
-def _continued_from(context: Context) -> dict[str, Any] | None:
-    if context.continues is None:
-        return None
-    value, folder = context.continues
-    return {"value": value, "artifact": folder.name}
-
-
 def _published(folder: Path) -> bool:
     """Whether a node's folder is not there because the node is published: its beginning is in the artifact's name."""
     begin = folder.name.lstrip(".")[:10]
     return any(artifact.read(found) is not None for found in folder.parent.glob(f"[!.]*-{begin}"))
-
-
-def _resolve(kind: str, given: InputSpec, store: Store) -> Input:
-    """Find an input again and verify its record: what was true when the plan was made may not be any more."""
-    path = Path(given.path) if given.path else None
-    if given.artifact is not None:
-        assert given.stage is not None
-        path = store.find(given.stage, given.artifact)
-        if path is None:
-            where = " or ".join(str(each.root) for each in (store, *store.reads))
-            raise Missing(f"input {kind}: {given.stage} {given.artifact[:10]} has no valid record in {where}")
-        if given.reading.get("file"):
-            rows.inside(path, given.reading["file"])
-    elif path is not None and not path.exists():
-        raise StageError(f"input {kind}: {path} does not exist any more")
-    elif given.hub is not None and given.revision is not None and not given.reading:
-        return Input(fingerprint=given.fingerprint, path=hub.model(given.hub, given.revision))
-    return Input(
-        fingerprint=given.fingerprint, path=path, hub=given.hub, revision=given.revision, reading=given.reading
-    )
-
-
-def _check_sources(spec: NodeSpec) -> None:
-    """Refuse files that are not any more what the node's fingerprint says."""
-    known = content.memory(Path(spec.store))
-    for kind, given in spec.inputs.items():
-        if given.path is None or not given.content or not Path(given.path).exists():
-            continue
-        file = content.changed(Path(given.path), given.reading.get("file"), given.content, known)
-        if file is not None:
-            raise StageError(f"input {kind}: {file} has changed since this was submitted; run the command again")
-    known.keep()
-
-
-def _trace(given: InputSpec, found: Input) -> dict[str, Any]:
-    """What a record says of an input: its identity, and where it was for this run."""
-    return asdict(given) | {"path": None if found.path is None else str(found.path)}
 
 
 def _count_attempt(mine: Path) -> int:
@@ -358,7 +311,7 @@ def _record_failure(folder: Path, error: Exception, post: Post, begun: Mark) -> 
         if not final:
             # One that was killed because the job ends is none to start again.
             return failure.leave_lost(mine, message) and not post.stopping()
-        failure.leave(mine, message, continues=isinstance(error, Missing))
+        failure.leave(mine, message, continues=isinstance(error, inputs.Missing))
     return False
 
 
@@ -376,7 +329,7 @@ def _message(folder: Path, error: Exception, post: Post, begun: Mark) -> tuple[s
     gone = post.many and isinstance(error, RuntimeError | ConnectionError) and _GONE.search(message)
     # The words of a process that it started, or the kernel's: an engine that was killed is only said to be gone.
     may = isinstance(error, StageError | RuntimeError | OSError | EOFError | subprocess.CalledProcessError)
-    starved = begun.evidence() if may and not isinstance(error, Missing) else None
+    starved = begun.evidence() if may and not isinstance(error, inputs.Missing) else None
     if starved is not None:
         return f"{exhaustion.WORDS}{starved} ({message.splitlines()[0]})", True
     if gone:
