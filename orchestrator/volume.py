@@ -106,9 +106,9 @@ def _sharing(root: Path) -> Finding:
     try:
         seen = root.stat()
     except OSError:
-        return Finding(what="shared by", value="nobody yet; chgrp LAB and chmod 2775 make it a group's")
+        return Finding(what="shared by", value="nobody yet; chgrp LAB and chmod 3775 make it a group's")
     if not seen.st_mode & stat.S_IWGRP:
-        return Finding(what="shared by", value="its owner alone; chgrp LAB and chmod 2775 make it a group's")
+        return Finding(what="shared by", value="its owner alone; chgrp LAB and chmod 3775 make it a group's")
     group = _group(seen.st_gid)
     if not seen.st_mode & stat.S_ISGID:
         means = "new folders get the group of whoever makes them, where others may not write; chmod g+s " + str(root)
