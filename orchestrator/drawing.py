@@ -5,6 +5,7 @@ A state is a sign and a word; colour repeats what they say. What others have nam
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -53,14 +54,16 @@ class _Report(TypedDict):
     metrics: dict[str, float]
 
 
-_REPORT = TypeAdapter(_Report)
+@functools.cache  # made when something runs
+def _report() -> TypeAdapter[Any]:
+    return TypeAdapter(_Report)
 
 
 def read_progress(store: Store, stage: str, fingerprint: str) -> Report | None:
     """What a running node last reported, or None."""
     try:
         progress: Report = jsonfile.read(store.attempt(stage, fingerprint) / PROGRESS)
-        _REPORT.validate_python(progress, strict=True)
+        _report().validate_python(progress, strict=True)
     except (OSError, ValueError) as error:
         spoilt.note(store.attempt(stage, fingerprint) / PROGRESS, _first(error))
         return None

@@ -8,6 +8,7 @@ and renames the folder into place: one atomic step. Done means a valid record, n
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -63,16 +64,15 @@ class _Record(TypedDict):
     summary: dict[str, Any]
 
 
-_RECORD = TypeAdapter(_Record)
 #: What a record says of how it was made. `read` leaves out what is of another type: then it is not known.
-_MADE: dict[str, TypeAdapter[Any]] = {
-    **dict.fromkeys(("seconds", "started"), TypeAdapter(_Seconds)),
-    **dict.fromkeys(("peak_memory", "peak_gpu_memory"), TypeAdapter(_Bytes)),
-    **dict.fromkeys(("continued_from", "git"), TypeAdapter(dict[str, Any] | None)),
-    **dict.fromkeys(("code", "resources"), TypeAdapter(dict[str, Any])),
-    **dict.fromkeys(("host", "python"), TypeAdapter(str)),
-    "packages": TypeAdapter(dict[str, str]),
-    "attempts": TypeAdapter(int),
+_MADE: dict[str, Any] = {
+    **dict.fromkeys(("seconds", "started"), _Seconds),
+    **dict.fromkeys(("peak_memory", "peak_gpu_memory"), _Bytes),
+    **dict.fromkeys(("continued_from", "git"), dict[str, Any] | None),
+    **dict.fromkeys(("code", "resources"), dict[str, Any]),
+    **dict.fromkeys(("host", "python"), str),
+    "packages": dict[str, str],
+    "attempts": int,
 }
 
 
@@ -89,9 +89,14 @@ def read(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _is(kind: TypeAdapter[Any], value: Any) -> bool:
+@functools.cache  # made when a record is read, which the plan of a store that has not changed does not do
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _is(kind: Any, value: Any) -> bool:
     try:
-        kind.validate_python(value, strict=True)
+        _adapter(kind).validate_python(value, strict=True)
     except ValidationError:
         return False
     return True
@@ -100,7 +105,7 @@ def _is(kind: TypeAdapter[Any], value: Any) -> bool:
 def defect(folder: Path, record: Any) -> str | None:
     """What is wrong with a record: its keys, its fingerprint, or an output that is missing or of another size."""
     try:
-        _RECORD.validate_python(record, strict=True)
+        _adapter(_Record).validate_python(record, strict=True)
         own = fingerprint(record["identity"])
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
