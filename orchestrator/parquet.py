@@ -13,7 +13,7 @@ from stages.jsonfile import Spoilt
 Type = Literal["text", "text?", "integer", "integer?", "boolean", "boolean?", "any"]
 
 #: Rows, and bytes of the columns once they are unpacked, at most: a file of a kilobyte may hold any number.
-ROWS, BYTES = 2_000_000, 2**28
+ROWS, BYTES = 1_000_000, 2**26
 
 
 def read(file: Path, wanted: Mapping[str, Type], later: Collection[str] = ()) -> dict[str, list[Any]]:
