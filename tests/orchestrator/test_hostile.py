@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,20 @@ def test_a_plan_has_every_other_node_as_before(hostile: Hostile, capfd: pytest.C
     states = {node["fingerprint"]: node["state"] for node in json.loads(capfd.readouterr().out)["nodes"]}
     assert all(states[node.fingerprint] == "done" for node in hostile.healthy)
     assert all(states[node.fingerprint] != "done" for node in hostile.spoilt)
+
+
+def test_read_beside_a_store_of_ones_own_it_gives_its_healthy_nodes_alone(
+    hostile: Hostile, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stores = [f"store={tmp_path}/ours", f"reads=[{hostile.store.root}]"]
+    assert main(["plan", "--json", EXPERIMENT, "wandb.mode=disabled", *stores]) == 0
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err and "\x1b" not in out + err
+    nodes = {node["fingerprint"]: node for node in json.loads(out)["nodes"]}
+    for node in hostile.healthy:
+        assert nodes[node.fingerprint]["state"] == "done"
+        assert nodes[node.fingerprint]["reason"].endswith(f"; in {hostile.store.root}")
+    assert all(nodes[node.fingerprint]["state"] != "done" for node in hostile.spoilt)
 
 
 def test_nothing_outside_the_store_is_changed(hostile: Hostile, capfd: pytest.CaptureFixture[str]) -> None:
