@@ -45,12 +45,13 @@ class Saved:
 
     def lost(self, found: int | None) -> str | None:
         """What is wrong if a start has found a checkpoint of step `found` (None: none); None if nothing is."""
-        folder = self._file.parent
+        # Not the folder: of a node that was taken over, what was taken over would be copied again.
+        again = f"remove {self._file.with_name('work')} and {self._file} to start from the beginning"
         try:
             recorded = self._read()
         except (OSError, ValueError) as error:
-            return f"{self._file} is spoilt ({error}); remove {folder} to start from the beginning"
+            return f"{self._file} is spoilt ({error}); {again}"
         if recorded is None or (found is not None and found >= recorded):
             return None
         there = "none is there now" if found is None else f"the last one that is there now is of step {found}"
-        return f"a checkpoint of step {recorded} was recorded, but {there}; remove {folder} to start from the beginning"
+        return f"a checkpoint of step {recorded} was recorded, but {there}; {again}"

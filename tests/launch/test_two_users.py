@@ -160,6 +160,26 @@ def test_a_copy_that_fails_is_made_again_and_what_is_more_counts(sticky: Path) -
     assert record(sticky)["summary"]["value"] == 1.5 * 2**4
 
 
+def test_what_is_lost_of_the_work_of_another_is_named_and_need_not_be_taken_again(sticky: Path) -> None:
+    def spoil() -> None:
+        epochs(sticky, 2)
+        (part.mine(folder_of(sticky)) / takeover.WORK / "epoch.txt").unlink()
+
+    act(ALICE, spoil)
+    mine = folder_of(sticky) / f"user-{BOB}"
+    (message,) = act(BOB, lambda: run(sticky))
+    lost = "a checkpoint of step 2 was recorded, but none is there now"
+    assert message == f"{lost}; remove {mine / 'work'} and {mine / 'saved.json'} to start from the beginning"
+
+    def again() -> list[str]:
+        shutil.rmtree(mine / "work")
+        (mine / "saved.json").unlink()
+        return run(sticky)
+
+    assert act(BOB, again) == []
+    assert record(sticky)["summary"]["value"] == 1.5 * 2**4
+
+
 def test_nobody_can_change_what_another_has_unfinished_or_published() -> None:
     for store in users.lab(stages=["toy_base", "toy_train"]):
         _nobody_can_change(store)
