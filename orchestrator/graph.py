@@ -119,9 +119,10 @@ class Graph:
     def sort(self) -> None:
         """Settle what waits for what, and put every node behind all that it waits for."""
         before = self._predecessors()
-        self._edges = {
-            key: list(dict.fromkeys([*node.needs(), *before.get(key, ())])) for key, node in self.nodes.items()
-        }
+        self._edges = {}
+        for key, node in self.nodes.items():  # of a part of a graph: what is done may need what is there no more
+            needs = [need for need in node.needs() if need.fingerprint in self.nodes]
+            self._edges[key] = list(dict.fromkeys([*needs, *before.get(key, ())]))
         read = {given.fingerprint for node in self.nodes.values() for given in node.inputs.values()}
         sources = [each for node in self.nodes.values() for each in node.inputs.values() if isinstance(each, Source)]
         made = {source.origin.fingerprint for source in sources if source.origin is not None}

@@ -1,5 +1,6 @@
 """Retrying: what failed or was lost and what depends on it, nothing that was never tried."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,15 @@ def test_what_needs_something_that_was_never_tried_is_left_out(tmp_path: Path) -
     restricted, left = retry.restrict(graph, plan.make(graph, store), [bad])
     assert [full(node) for node in left] == ["toy_train/Bad", "toy_probe/Bad"]
     assert not restricted.nodes
+
+
+def test_what_is_done_may_need_what_is_there_no_more(tmp_path: Path) -> None:
+    _, graph, store = study(tmp_path, {"Good": VARIANTS["Good"]})
+    carry_out(graph, store)
+    store.refresh()
+    base = next(node for node in graph.nodes.values() if full(node) == "toy_base/base")
+    shutil.rmtree(store.find(base.stage, base.fingerprint) or tmp_path)
+    store.refresh()
+    restricted, left = retry.restrict(graph, plan.make(graph, store), [])
+    assert sorted(map(full, restricted.nodes.values())) == ["toy_probe/Good", "toy_train/Good"]
+    assert left == []
