@@ -29,7 +29,7 @@ from orchestrator import runs, view, volume
 from orchestrator.command import DONE, FAILED, Command, Site
 from orchestrator.refusal import ConfigError
 from orchestrator.runs import Wanted
-from stages import artifact, contract, own, part, spoilt
+from stages import artifact, contract, meeting_place, own, part, spoilt
 from stages.store import Store
 
 #: Seconds for which what a submission is about to use is left alone.
@@ -46,6 +46,7 @@ KINDS = {
     "state": "training state that a longer run has made superfluous",
     "job": "folders of jobs that are over",
     "snapshot": "code of jobs that are over",
+    "meeting": "places where processes of nodes met that nobody is at",
 }
 
 
@@ -69,6 +70,7 @@ class Found:
         tokens: of submissions that are not over.
         orders: folder of a job -> its order, None if it has none.
         recipes: published folder with training state -> its recipe, and its value among the runs of that.
+        meetings: places where the processes of a node meet -> the node's folder.
         gone: what an earlier removal has left.
     """
 
@@ -79,6 +81,7 @@ class Found:
     orders: dict[Path, Order | None] = field(default_factory=dict)
     recipes: dict[Path, tuple[str, int]] = field(default_factory=dict)
     snapshots: list[Path] = field(default_factory=list)
+    meetings: dict[Path, Path] = field(default_factory=dict)
     gone: list[Path] = field(default_factory=list)
 
 
@@ -174,6 +177,7 @@ def _look(store: Store) -> Found:
         found.tokens |= {str(job.token) for job in seen.entries if not job.ended}
     found.orders = {folder: _order(folder) for folder in order.folders(store.root)}
     found.snapshots = snapshot.folders(store.root)
+    found.meetings = meeting_place.places(store.root)
     return found
 
 
@@ -249,7 +253,7 @@ def _outdone(found: Found, kept: set[str]) -> Iterator[Path]:
 
 
 def _of_jobs(found: Found) -> Iterator[tuple[str, Path]]:
-    """Garbage among what submissions leave: orders whose claims are over, and code that no other order needs."""
+    """Garbage among what jobs leave: orders whose claims are over, code that no other order needs, meeting places."""
     last = {claim.token for folder in found.unfinished if (claim := claims.read(folder)) is not None}
     used = set()
     for folder, given in found.orders.items():
@@ -261,6 +265,9 @@ def _of_jobs(found: Found) -> Iterator[tuple[str, Path]]:
     for folder in found.snapshots:
         if folder.name not in used and not _is_young(folder):
             yield "snapshot", folder
+    for place, node in found.meetings.items():
+        if node not in found.alive and not _is_young(place):
+            yield "meeting", place
 
 
 def _delete(garbage: Iterable[Garbage], store: Store, before: list[tuple[Path, int]]) -> str:

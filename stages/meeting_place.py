@@ -63,6 +63,14 @@ def read(file: Path) -> bytes:
 
 def clear(node: Path) -> None:
     """Remove the place of a node, and what is left there, if this user has one."""
-    store = node.parent.parent
-    place = store / own.USERS / own.login(os.getuid()) / MEETINGS / (node.parent.name + node.name)
-    shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(_places(node.parent.parent) / (node.parent.name + node.name), ignore_errors=True)
+
+
+def places(store: Path) -> dict[Path, Path]:
+    """This user's places, and the folder of the node of each, which may be gone."""
+    parts = ((place, place.name.rpartition(".")) for place in sorted(_places(store).glob("*.*")))
+    return {place: store / stage / f".{fingerprint}" for place, (stage, _, fingerprint) in parts}
+
+
+def _places(store: Path) -> Path:
+    return store / own.USERS / own.login(os.getuid()) / MEETINGS

@@ -17,6 +17,7 @@ from orchestrator.batch import prepare
 from orchestrator.command import Command, Site
 from orchestrator.graph import Graph, Node
 from orchestrator.names import full
+from stages import meeting_place
 from stages.store import Store
 from tests.conftest import carry_out, cluster, study
 
@@ -160,6 +161,23 @@ def test_jobs_and_code_go_a_day_after_they_were_needed(tmp_path: Path, place: st
     assert {tmp_path / path for _, path in found(store)} == gone
     gc.verb(Site(cluster(), store), Command("gc", None, frozenset({"--delete"}), []))
     assert not any(each.exists() for each in gone) and snapshots[0].exists() and snapshots[2].exists()
+
+
+def test_a_meeting_place_goes_a_day_after_somebody_was_at_its_node(tmp_path: Path) -> None:
+    graph, store = made(tmp_path, LONG)
+    record(tmp_path, BOTH)
+    short = find(study(tmp_path, BOTH)[1], "toy_train/Short")
+    running = store.job(short.stage, short.fingerprint)
+    running.mkdir()
+    claims.take(running, Claim(token="b" * 12, launcher="local", host="elsewhere"), None)
+    done = store.job("toy_train", find(graph, "toy_train/Long").fingerprint)
+    places = [meeting_place.of(node) for node in (running, done)]
+    assert found(store) == set()
+    for place in places:
+        old(place)
+    assert found(store) == {("meeting", places[1].relative_to(tmp_path).as_posix())}
+    gc.verb(Site(cluster(), store), Command("gc", None, frozenset({"--delete"}), []))
+    assert places[0].exists() and not places[1].exists()
 
 
 def test_what_others_made_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
