@@ -85,6 +85,7 @@ def own_folder(path: Path, root: Path) -> None:
     if stat.S_ISDIR(seen.st_mode) and seen.st_uid == os.geteuid() and seen.st_mode & _OTHERS:
         path.chmod(stat.S_IMODE(seen.st_mode) & ~_OTHERS)
     own.check(path)
+    own.keep(path)
 
 
 def found(root: Path, stages: Iterable[str]) -> None:

@@ -174,7 +174,7 @@ def _remove(folder: Path) -> None:
     """
     meeting_place.clear(folder)
     for _ in range(3):
-        shutil.rmtree(folder, ignore_errors=True)
+        part.remove(folder)
 
 
 def _attempt(spec: NodeSpec, folder: Path, shared: dict[Any, Any], post: Post) -> None:

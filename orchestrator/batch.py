@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from launch.job import Allocation
 from launch.node import NodeSpec
 from orchestrator.graph import Graph, Node
 from orchestrator.plan import Entry
-from stages import contract
+from stages import contract, part
 from stages.store import Store
 
 
@@ -56,4 +55,4 @@ def tidy(entries: Iterable[Entry], store: Store) -> None:
     for entry in entries:
         here = entry.state == "done" and entry.path.is_relative_to(store.root)
         if here and store.unfinished(entry.node.stage, entry.node.fingerprint):
-            shutil.rmtree(store.job(entry.node.stage, entry.node.fingerprint), ignore_errors=True)
+            part.remove(store.job(entry.node.stage, entry.node.fingerprint))

@@ -71,7 +71,7 @@ class Found:
         orders: folder of a job -> its order, None if it has none.
         recipes: published folder with training state -> its recipe, and its value among the runs of that.
         meetings: places where the processes of a node meet -> the node's folder.
-        gone: what an earlier removal has left.
+        gone: what an earlier removal has left, and parts of nodes whose folder is gone.
     """
 
     published: dict[Path, dict[str, Any] | None] = field(default_factory=dict)
@@ -166,6 +166,7 @@ def _look(store: Store) -> Found:
                 found.published[folder] = record = artifact.read(folder)
                 recipe = None if record is None or not _has_state(folder) else _recipe(record)
                 found.recipes |= {folder: recipe} if recipe is not None else {}
+    found.gone += part.left(store.root)
     held = {folder: claims.read(folder) for folder in found.unfinished}
     seen = standing.look(claim for claim in held.values() if claim is not None)
     for folder, claim in held.items():

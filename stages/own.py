@@ -14,12 +14,18 @@ import os
 import pwd
 import secrets
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 USERS = "users"
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+#: A default access list as Linux keeps it (posix_acl_xattr.h): a version, then entries of tag, permissions and id.
+_INHERITED, _ENTRY = "system.posix_acl_default", struct.Struct("<HHI")
+#: Tags of all but the owner: a user and a group by name, the group, the mask of these, everybody else.
+_OF_OTHERS = (0x02, 0x04, 0x08, 0x10, 0x20)
 
 
 class NotOwn(Exception):
@@ -49,6 +55,7 @@ def folder(store: Path, *names: str) -> Path:
             owner = _name(found.parent.lstat().st_uid)
             raise NotOwn(f"{found} cannot be made: {owner} has to let the group write in {found.parent}") from None
         check(found)
+        keep(found)
     return found
 
 
@@ -117,6 +124,26 @@ def alone() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+def keep(folder: Path) -> None:
+    """Have what is made in a folder of one's own be nobody else's to write, whatever list of access it inherited.
+
+    A default list (`setfacl --default`), which a folder hands down to those below it, stands in place of the umask.
+
+    Raises:
+        OSError: it cannot be changed.
+    """
+    try:
+        held = os.getxattr(folder, _INHERITED, follow_symlinks=False)
+    except OSError:  # it has none, or the file system knows none
+        return
+    listed = [
+        (tag, allowed & ~(2 if tag in _OF_OTHERS else 0), who) for tag, allowed, who in _ENTRY.iter_unpack(held[4:])
+    ]
+    wanted = held[:4] + b"".join(_ENTRY.pack(*each) for each in listed)
+    if wanted != held:
+        os.setxattr(folder, _INHERITED, wanted, follow_symlinks=False)
 
 
 def login(uid: int) -> str:

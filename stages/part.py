@@ -6,6 +6,11 @@
 Where a group shares the store the node's folder is sticky: everybody in the group may add to it, and what somebody has
 added is that user's alone. Whoever takes a node over adds a claim and a part, and changes none of another's. Where
 nobody else may write, and in a folder that an earlier version has made for this user, the part is the folder itself.
+
+Whoever a folder belongs to can move what is in it, and put a link there. So where the node's folder, or that of its
+stage, is neither the user's nor that of the store's owner, the user's part lies in the root of the store:
+
+    <store>/.user-<uid>/<stage>/.<fingerprint16>/
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -23,6 +29,7 @@ ATTEMPTS = "attempts"
 
 _CLAIM = re.compile(r"claim-([1-9]\d{0,8})\.json")
 _PART = re.compile(r"user-(0|[1-9]\d{0,9})")
+_APART = re.compile(r"\.user-(0|[1-9]\d{0,9})")
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -32,7 +39,7 @@ def mine(folder: Path) -> Path:
         seen = os.lstat(folder)
     except OSError:
         return folder
-    return folder if _is_whole(seen, os.geteuid()) else folder / f"user-{os.geteuid()}"
+    return folder if _is_whole(seen, os.geteuid()) else _place(folder, os.geteuid())
 
 
 def make(folder: Path) -> Path:
@@ -43,17 +50,34 @@ def make(folder: Path) -> Path:
         FileNotFoundError: the node's folder is gone: the node is published.
     """
     part = mine(folder)
-    if part != folder:
+    seen = os.lstat(folder)
+    if part == folder and not os.access(folder, os.W_OK):
+        raise own.NotOwn(f"{folder} belongs to {own.login(seen.st_uid)}, who lets nobody else write there; remove it")
+    made = [] if part == folder else [part] if part.parent == folder else [part.parents[1], part.parent, part]
+    for each in made:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(part, 0o755)
-        own.check(part)
+            os.mkdir(each, 0o755)
+        own.check(each)
+        own.keep(each)
     return part
 
 
 def of(folder: Path, uid: int) -> Path:
     """The part of a user; the folder itself if that user has no part of it."""
-    part = folder / f"user-{uid}"
-    return part if _is_part(part, uid) else folder
+    places = (_place(folder, uid), _inside(folder, uid))
+    return next((each for each in places if _is_part(each, uid)), folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove a node's folder and this user's part of it. What others have in it stays."""
+    for each in (folder, _apart(folder, os.geteuid())):
+        shutil.rmtree(each, ignore_errors=True)
+
+
+def left(store: Path) -> list[Path]:
+    """The parts in the root of a store whose node's folder is gone, as far as this user can remove them."""
+    parts = [each for each in sorted(store.glob(".user-*/*/.*")) if os.geteuid() in (0, owner_of(each.parent))]
+    return [each for each in parts if not os.path.lexists(store / each.parent.name / each.name)]
 
 
 def last(folder: Path) -> Path:
@@ -65,7 +89,10 @@ def last(folder: Path) -> Path:
 
 def every(folder: Path) -> list[Path]:
     """The node's folder and all parts of it, of whoever they are."""
-    return [folder, *(folder / name for name in _names(folder) if _is_named(folder, name))]
+    store = folder.parent.parent
+    inside = [folder / name for name in _names(folder) if _PART.fullmatch(name)]
+    apart = [store / name / folder.parent.name / folder.name for name in _names(store) if _APART.fullmatch(name)]
+    return [folder, *(each for each in inside + apart if _is_part(each, _uid(each, folder)))]
 
 
 def before(folder: Path, number: int) -> Path | None:
@@ -121,9 +148,30 @@ def _is_part(part: Path, uid: int) -> bool:
     return stat.S_ISDIR(seen.st_mode) and seen.st_uid == uid
 
 
-def _is_named(folder: Path, name: str) -> bool:
-    found = _PART.fullmatch(name)
-    return found is not None and _is_part(folder / name, int(found[1]))
+def _uid(part: Path, folder: Path) -> int:
+    """The user whose part that is, by its path."""
+    name = part.name if part.parent == folder else part.parents[1].name
+    return int(name.rpartition("-")[2])
+
+
+def _place(folder: Path, uid: int) -> Path:
+    """Where the part of a user lies: inside the node's folder, unless somebody who is not trusted can move it there."""
+    store, stage = folder.parent.parent, folder.parent
+    try:
+        root, above = os.stat(store), [os.lstat(folder), os.lstat(stage), os.stat(stage)]
+    except OSError:
+        return _inside(folder, uid)
+    trusted = all(each.st_uid in (0, uid, root.st_uid) for each in above)
+    elsewhere = above[-1].st_dev != root.st_dev  # on another disk, from where nothing can be renamed to its stage
+    return _inside(folder, uid) if trusted or elsewhere else _apart(folder, uid)
+
+
+def _inside(folder: Path, uid: int) -> Path:
+    return folder / f"user-{uid}"
+
+
+def _apart(folder: Path, uid: int) -> Path:
+    return folder.parent.parent / f".user-{uid}" / folder.parent.name / folder.name
 
 
 def _names(folder: Path) -> list[str]:

@@ -70,6 +70,11 @@ def folder_of(store: Path) -> Path:
     return Store(store).job(node.stage, node.fingerprint)
 
 
+def apart(folder: Path) -> Path:
+    """Where bob's part of a node lies whose folder alice has made."""
+    return folder.parents[1] / f".user-{BOB}" / folder.parent.name / folder.name
+
+
 def run(store: Path) -> list[str]:
     """Carry the study out; the reasons of what failed."""
     found = made(store)
@@ -166,7 +171,7 @@ def test_what_is_lost_of_the_work_of_another_is_named_and_need_not_be_taken_agai
         (part.mine(folder_of(sticky)) / takeover.WORK / "epoch.txt").unlink()
 
     act(ALICE, spoil)
-    mine = folder_of(sticky) / f"user-{BOB}"
+    mine = apart(folder_of(sticky))
     (message,) = act(BOB, lambda: run(sticky))
     lost = "a checkpoint of step 2 was recorded, but none is there now"
     assert message == f"{lost}; remove {mine / 'work'} and {mine / 'saved.json'} to start from the beginning"
@@ -191,6 +196,47 @@ def _nobody_can_change(sticky: Path) -> None:
     assert act(BOB, lambda: users.changes(sticky)) == []
     assert act(BOB, lambda: run(sticky)) == []
     assert act(ALICE, lambda: users.changes(sticky)) == []
+
+
+def test_who_made_a_nodes_folder_cannot_put_a_link_in_place_of_the_part_of_another(sticky: Path) -> None:
+    act(ALICE, lambda: epochs(sticky, 2))
+    act(BOB, lambda: epochs(sticky, 1))
+    mine = apart(folder_of(sticky))
+    assert part.of(folder_of(sticky), BOB) == mine and (mine / part.ATTEMPTS).is_file()
+    moved = act(ALICE, lambda: users.changes(sticky))
+    assert not [path for path in moved if path.is_relative_to(mine) or mine.is_relative_to(path)]
+    assert act(BOB, lambda: run(sticky)) == []
+    assert not mine.exists()
+
+
+def test_a_part_whose_node_is_gone_is_garbage(sticky: Path) -> None:
+    act(ALICE, lambda: epochs(sticky, 2))
+    act(BOB, lambda: epochs(sticky, 1))
+    folder = folder_of(sticky)
+    assert part.left(sticky) == []
+    shutil.rmtree(folder)
+    assert part.left(sticky) == act(BOB, lambda: part.left(sticky)) == [apart(folder)]
+    assert act(ALICE, lambda: part.left(sticky)) == []
+
+    def collect() -> list[Path]:
+        found = made(sticky)
+        runs.record("toy", [], found.graph, found.store)
+        return [each.path for each in gc.collect(found.store)]
+
+    assert apart(folder) in act(BOB, collect) and apart(folder) not in act(ALICE, collect)
+
+
+def test_who_lets_nobody_write_in_a_nodes_folder_is_named(sticky: Path) -> None:
+    folder = folder_of(sticky)
+
+    def close() -> None:
+        sharing.join(sticky)
+        sharing.folder(sticky, folder.parent.name)
+        folder.mkdir(0o755)
+
+    act(ALICE, close)
+    (message,) = act(BOB, lambda: run(sticky))
+    assert f"{folder} belongs to {ALICE}" in message
 
 
 def test_what_is_copied_is_regular_files(sticky: Path) -> None:
@@ -234,7 +280,7 @@ def a_folder(path: Path, home: Path) -> None:
 
 
 PLACES: dict[str, Callable[[Path], Path]] = {
-    "a part": lambda folder: folder / f"user-{BOB}",
+    "a part": lambda folder: apart(folder).parents[1],
     "the node's folder": lambda folder: folder,
     "the stage's folder": lambda folder: folder.parent,
 }
@@ -253,7 +299,8 @@ def test_what_is_planted_is_named_and_not_followed(
 
     def plant() -> None:
         sharing.join(sticky)
-        sharing.folder(sticky, *at.parent.relative_to(sticky).parts)
+        made = folder if place == "a part" else at.parent
+        sharing.folder(sticky, *made.relative_to(sticky).parts)
         what(at, home)
 
     act(ALICE, plant)
@@ -383,8 +430,8 @@ def test_what_two_users_have_left_of_a_published_node_each_removes_alone(
     assert {path.owner_id for path in map(Owned, folder.iterdir())} == {ALICE}
 
     def leave() -> None:
-        part.make(folder)
-        (part.mine(folder) / "kept").touch()
+        (folder / f"user-{BOB}").mkdir()
+        (folder / f"user-{BOB}" / "kept").touch()
 
     act(BOB, leave)
 

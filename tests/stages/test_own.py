@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,3 +216,21 @@ def test_what_was_found_out_is_remembered_where_the_memory_of_the_store_is_anoth
     assert child(MALLORY, lambda: remember("b")) == ""
     assert child(MALLORY, lambda: Memory(shared / ".sources.json").get("b") or 1 / 0) == ""
     assert (shared / ".sources.json").stat().st_uid == ALICE
+
+
+def test_what_is_made_in_it_is_nobody_elses_to_write_where_a_folder_above_says_otherwise(tmp_path: Path) -> None:
+    """A default list of access (`setfacl --default -m g:lab:rwx`) stands in place of the umask."""
+    entries = ((0x01, 7, 2**32 - 1), (0x04, 7, 2**32 - 1), (0x08, 7, 64000), (0x10, 7, 2**32 - 1), (0x20, 5, 2**32 - 1))
+    listed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+    try:
+        os.setxattr(tmp_path, "system.posix_acl_default", listed)
+    except OSError:
+        pytest.skip("this file system has no lists of access")
+    folder = own.folder(tmp_path, "jobs", "token")
+    with own.alone():
+        (folder / "script.sh").write_text("")
+        (folder / "below").mkdir()
+        (folder / "below" / "file").write_text("")
+    assert os.getxattr(folder, "system.posix_acl_default")  # who may read it, still may
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
+    assert not {name for name, mode in modes.items() if mode & 0o022}, modes
