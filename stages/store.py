@@ -5,7 +5,7 @@
     <store>/logs/<stage>/                        what jobs printed, one file an attempt
     <store>/reports/<experiment>/                tables
     <store>/wandb/                               what W&B's client writes
-    <store>/.user-<uid>/                         parts of nodes whose folders others have made
+    <store>/.user-<uid>/                         parts of nodes whose folders others have made (see `stages.part`)
     <store>/users/<login>/                       what one user alone may write (see `stages.own`): code, orders
     <store>/.sources.json, .records-1.json       memories: may be deleted at any time
 
