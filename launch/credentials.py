@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 #: Parts of a name that say that it holds a secret. A tokenizer holds none, nor does an author or a keyboard.
 _SECRET = re.compile(
-    r"TOKEN(?!IZ)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|PRIVATE|SESSION|WEBHOOK|API_?KEY|NETRC"
-    r"|(?<![A-Z])(AUTH|OAUTH2?|AUTHORIZATION|JWT|PAT|PASS|DSN|SAS|SIGNATURE|SIG)(?![A-Z])|(KEYS?|_PWD?)(?![A-Z])",
+    r"TOKEN(?!IZ)|SECRET|PASSW|PASSPHRASE|CREDENTIAL|CONNECTION_?STRING|COOKIE|PRIVATE|SESSION|WEBHOOK|API_?KEY|NETRC"
+    r"|(?<![A-Z])(CREDS?|AUTH|OAUTH2?|AUTHORIZATION|JWT|PAT|PASS|DSN|SAS|SIGNATURE|SIG)(?![A-Z])|(KEYS?|_PWD?)(?![A-Z])",
     re.IGNORECASE,
 )
 

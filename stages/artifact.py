@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,11 +125,13 @@ def lacking(folder: str, sizes: Mapping[str, int]) -> str | None:
     """
     for path, size in sizes.items():
         try:
-            found = os.stat(f"{folder}/{path}").st_size
+            found = os.stat(f"{folder}/{path}")
         except (OSError, ValueError):  # a name that no file can have
             return f"{path} is missing"
-        if found != size:
-            return f"{path} has {found} bytes, not {size}"
+        if not stat.S_ISREG(found.st_mode):  # a pipe has no bytes, and who reads it waits for ever
+            return f"{path} is no file"
+        if found.st_size != size:
+            return f"{path} has {found.st_size} bytes, not {size}"
     return None
 
 

@@ -11,7 +11,8 @@ from launch import credentials, failure
     "name",
     ["HF_TOKEN", "hf_token", "WANDB_API_KEY", "OPENAI_APIKEY", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD", "MYSQL_PWD",
      "GPG_PASSPHRASE", "GOOGLE_APPLICATION_CREDENTIALS", "SSH_AUTH_SOCK", "OAUTH2_CODE", "GIT_COOKIE",
-     "PRIVATE_THING", "XDG_SESSION_ID", "SLURM_JWT", "GITHUB_PAT", "SENTRY_DSN", "REJUVENATION_WEBHOOK", "KEY"],
+     "PRIVATE_THING", "XDG_SESSION_ID", "SLURM_JWT", "GITHUB_PAT", "SENTRY_DSN", "REJUVENATION_WEBHOOK", "KEY",
+     "LAB_CREDS", "AZURE_CONNECTION_STRING"],
 )  # fmt: skip
 def test_a_name_of_a_secret(name: str) -> None:
     assert credentials.is_secret(name)

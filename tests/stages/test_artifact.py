@@ -1,6 +1,7 @@
 """Artifacts: complete or absent."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ def test_whatever_is_damaged_is_not_done(published: Path, damage: str) -> None:
 def test_a_record_of_another_schema_is_not_done(published: Path, other: dict[str, Any]) -> None:
     file = published / artifact.RECORD
     file.write_text(json.dumps({**json.loads(file.read_text()), **other}))
+    assert artifact.read(published) is None
+
+
+def test_an_output_that_is_a_pipe_is_not_done(published: Path) -> None:
+    """It has no bytes, as an empty file, and whoever reads it waits."""
+    said = json.loads((published / "record.json").read_text())
+    os.mkfifo(published / "model" / "log.txt")
+    said["outputs"].append({"path": "model/log.txt", "size": 0})
+    (published / "record.json").write_text(json.dumps(said))
     assert artifact.read(published) is None
 
 
