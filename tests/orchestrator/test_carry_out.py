@@ -28,10 +28,10 @@ def test_what_a_stage_says_of_its_failure_is_only_text(tmp_path: Path, capsys: p
 
 
 def test_what_others_have_named_is_only_text_in_the_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = Study(*study(tmp_path / "store", {"\x1b[31m[red]": [{"toy_train": {"epochs": 1}}]}))
+    found = Study(*study(tmp_path / "store", {"[red]:x:": [{"toy_train": {"epochs": 1}}]}))
     assert carry_out.verb(found, Command("run", None, frozenset(), [])) == DONE
     said = capsys.readouterr().out
-    assert "done toy_train/<U+001B>[31m[red]  0 s  (2/2)\n<U+001B>[31m[red]: " in said and "\x1b" not in said
+    assert "done toy_train/[red]:x:  0 s  (2/2)\n[red]:x:: " in said
     tables.show(["\x1b[0mname", "\x9b1m"], [["[red]\x1b[31m", "\x07"]], view.console())
     words = capsys.readouterr().out.split()
     assert words[:2] == ["<U+001B>[0mname", "<U+009B>1m"] and words[-2:] == ["[red]<U+001B>[31m", "<U+0007>"]
