@@ -26,6 +26,7 @@ from launch import sharing
 from launch.credentials import masked
 from launch.node import NodeSpec
 from stages.contract import Interrupted
+from stages.own import NotOwn
 
 #: Seconds: for W&B to be loaded (a minute, where the machine is very busy), for a message to be taken, for a run to be
 #: closed (it may have to be opened first), and to be closed when the job is about to be ended.
@@ -86,6 +87,11 @@ class Recorder:
         self._process: subprocess.Popen[bytes] | None = None
         self._heard = b""
         self._loaded = False
+        try:
+            sharing.folder(root, "wandb")
+        except (OSError, NotOwn) as error:
+            print(f"W&B: {error}; the study goes on without it", file=sys.stderr, flush=True)
+            return
         with contextlib.suppress(OSError):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "stages.tracking.recorder"],

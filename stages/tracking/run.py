@@ -152,7 +152,10 @@ def _locked(root: Path, id: str) -> int:
     """Wait until nobody else has the run open, for as long as that may take; returns what holds it."""
     folder = root / names.FOLDER / ".locks"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / id, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664)
+    # By descriptor, and never through a link: who may write there may have put one.
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    lock = os.open(id, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664, dir_fd=place)
+    os.close(place)
     until = time.monotonic() + HELD
     while time.monotonic() < until:
         try:

@@ -187,6 +187,34 @@ def test_a_store_that_cannot_hold_w_and_b_files_costs_the_stage_nothing(tmp_path
     assert store.find(node.stage, node.fingerprint)
 
 
+def test_the_folder_of_w_and_b_is_everybodys_and_no_link_of_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", _program(tmp_path / "mute", "exec true"))
+    for name in ("clean", "planted"):
+        store = tmp_path / name
+        store.mkdir()
+        store.chmod(0o3775)
+    Recorder(tmp_path / "clean").close()
+    assert (tmp_path / "clean" / "wandb").stat().st_mode & 0o1777 == 0o1775
+    (tmp_path / "planted" / "wandb").symlink_to(tmp_path / "nowhere")
+    assert Recorder(tmp_path / "planted").ask(0.2, do="end") == {"error": "W&B is not there"}
+    assert "wandb is no folder" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_lock_of_a_run_is_made_behind_no_link(tmp_path: Path) -> None:
+    from stages.tracking import run  # W&B takes seconds to load
+
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / ".locks").symlink_to(outside)
+    with pytest.raises(OSError):
+        run.opened(tmp_path, OFFLINE, id="some-run", name="run")
+    assert not list(outside.iterdir())
+
+
 @pytest.mark.slow
 def test_a_disk_that_is_full_of_w_and_b_files_costs_the_stage_nothing_and_the_log_a_few_lines(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
