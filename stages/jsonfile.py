@@ -175,14 +175,16 @@ def write(file: Path, value: Any, **how: Any) -> None:
     put(file, json.dumps(value, **how).encode())
 
 
-def put(file: Path, content: bytes) -> None:
+def put(file: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file, whole or not at all. A link in its place is replaced, and so is a pipe; neither is written to.
+
+    `mode` is that of the file, less what the umask takes.
 
     Raises:
         OSError: nothing was changed.
     """
     draft = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(content)

@@ -8,12 +8,11 @@ Who connects to a planted address works for whoever planted it: with its keys, a
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
 from pathlib import Path
 
-from stages import own
+from stages import jsonfile, own
 from stages.contract import StageError
 
 MEETINGS = "meetings"
@@ -36,15 +35,7 @@ def of(node: Path) -> Path:
 
 def leave(file: Path, said: bytes) -> None:
     """Leave something there for this user's processes alone, whole or not at all."""
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with open(descriptor, "wb") as stream:
-            stream.write(said)
-        os.replace(draft, file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    jsonfile.put(file, said, mode=0o600)
 
 
 def read(file: Path) -> bytes:
